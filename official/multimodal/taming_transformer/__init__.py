@@ -1,0 +1,1 @@
+"""VQGAN and transformers on MegEngine, inference only."""
