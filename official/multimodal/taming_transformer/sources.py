@@ -14,10 +14,10 @@ class Source:
 
     Attributes:
         url: Address of the file.
-        sha256: Hex digest of the served file, or ``None`` where nobody has published one.
-        size: Bytes of the served file, or ``None`` where unknown.
-        member: Where the host serves a ``.zip``, the checkpoint's path inside it, as a pattern
-            with ``*`` that fits one file only; ``""`` where it serves the checkpoint itself.
+        sha256: Hex digest of the checkpoint, or ``None`` where nobody has published one.
+        size: Bytes of the checkpoint, or ``None`` where unknown.
+        member: The checkpoint's path inside, for a host that may serve it in a ``.zip``: a
+            pattern with ``*`` that fits one file only. ``""`` where it is served bare.
         prefix: Put before the file's keys (a file that holds one half of a model), or ``""``.
         part: Keys with this leading module are taken and the module's name is removed
             (a first stage out of a transformer's checkpoint), or ``""``.
