@@ -1,0 +1,196 @@
+"""The convolutional encoder and decoder of a VQGAN, with the original's module names.
+
+Source: taming/modules/diffusionmodules/model.py of CompVis/taming-transformers @3ba01b2, pruned to
+what inference runs; ``attn_type="none"`` is from CompVis/latent-diffusion @a506df5.
+"""
+
+from __future__ import annotations
+
+import megengine.functional as F
+import megengine.module as M
+from megengine import Tensor
+
+from .config import DDConfig
+from .layers import Conv2d, GroupNorm, double, swish
+
+# Attention scores held at once: (rows, H*W) float32, 64 MB.
+ATTENTION_CHUNK = 1 << 24
+
+
+class ResnetBlock(M.Module):
+    """Two normalised 3x3 convolutions beside a shortcut."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.norm1 = GroupNorm(in_channels)
+        self.conv1 = Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm2 = GroupNorm(out_channels)
+        self.conv2 = Conv2d(out_channels, out_channels, 3, padding=1)
+        if in_channels != out_channels:
+            self.nin_shortcut = Conv2d(in_channels, out_channels, 1)
+        self.has_shortcut = in_channels != out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in, H, W) to (B, out, H, W)."""
+        h = self.conv1(swish(self.norm1(x)))
+        h = self.conv2(swish(self.norm2(h)))
+        return h + (self.nin_shortcut(x) if self.has_shortcut else x)
+
+
+class AttnBlock(M.Module):
+    """Single-head attention over all cells, residual; queries in chunks that bound the memory."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = GroupNorm(channels)
+        self.q = Conv2d(channels, channels, 1)
+        self.k = Conv2d(channels, channels, 1)
+        self.v = Conv2d(channels, channels, 1)
+        self.proj_out = Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to itself plus what its cells gather from each other."""
+        b, c, height, width = x.shape
+        n = height * width
+        h = self.norm(x)
+        q = self.q(h).reshape(b, c, n).transpose(0, 2, 1) * c**-0.5  # (B, N, C)
+        k = self.k(h).reshape(b, c, n)
+        v = self.v(h).reshape(b, c, n)
+        rows = max(1, ATTENTION_CHUNK // (b * n))
+        gathered = []
+        for start in range(0, n, rows):
+            weights = F.softmax(F.matmul(q[:, start : start + rows], k), axis=2)  # (B, rows, N)
+            gathered.append(F.matmul(v, weights, transpose_b=True))  # (B, C, rows)
+        h = gathered[0] if len(gathered) == 1 else F.concat(gathered, axis=2)
+        return x + self.proj_out(h.reshape(b, c, height, width))
+
+
+class Downsample(M.Module):
+    """Halve the picture: zeros at the right and the bottom, then a 3x3 convolution of stride 2."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C, H/2, W/2)."""
+        b, c, h, w = x.shape
+        x = F.concat([x, F.zeros((b, c, 1, w), dtype=x.dtype, device=x.device)], axis=2)
+        x = F.concat([x, F.zeros((b, c, h + 1, 1), dtype=x.dtype, device=x.device)], axis=3)
+        return self.conv(x)
+
+
+class Upsample(M.Module):
+    """Double the picture by nearest neighbour, then a 3x3 convolution."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C, 2H, 2W)."""
+        return self.conv(double(x))
+
+
+class Level(M.Module):
+    """The blocks of one resolution, each followed by attention where the level has it."""
+
+    def __init__(self, channels: list[tuple[int, int]], attention: bool):
+        super().__init__()
+        self.block = [ResnetBlock(*pair) for pair in channels]
+        self.attn = [AttnBlock(out) for _, out in channels] if attention else []
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Run the blocks."""
+        for i, block in enumerate(self.block):
+            h = block(h)
+            if self.attn:
+                h = self.attn[i](h)
+        return h
+
+
+class Middle(M.Module):
+    """Block, attention, block at the coarsest resolution."""
+
+    def __init__(self, channels: int, attention: bool):
+        super().__init__()
+        self.block_1 = ResnetBlock(channels, channels)
+        if attention:
+            self.attn_1 = AttnBlock(channels)
+        self.has_attention = attention
+        self.block_2 = ResnetBlock(channels, channels)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Run the three."""
+        h = self.block_1(h)
+        if self.has_attention:
+            h = self.attn_1(h)
+        return self.block_2(h)
+
+
+def _has_attention(config: DDConfig, level: int) -> bool:
+    """Attention sits where the nominal resolution says, whatever the picture's size."""
+    return config.attn_type != "none" and config.resolution >> level in config.attn_resolutions
+
+
+class Encoder(M.Module):
+    """Picture (B, in_channels, H, W) to latent (B, z_channels, H/f, W/f)."""
+
+    def __init__(self, config: DDConfig):
+        super().__init__()
+        last = len(config.ch_mult) - 1
+        self.conv_in = Conv2d(config.in_channels, config.ch, 3, padding=1)
+        self.down = []
+        width = config.ch
+        for i, mult in enumerate(config.ch_mult):
+            out = config.ch * mult
+            pairs = [(width, out)] + [(out, out)] * (config.num_res_blocks - 1)
+            level = Level(pairs, _has_attention(config, i))
+            width = out
+            if i != last:
+                level.downsample = Downsample(width)
+            self.down.append(level)
+        self.mid = Middle(width, config.attn_type != "none")
+        self.norm_out = GroupNorm(width)
+        self.conv_out = Conv2d(width, config.z_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode; one activation is alive at a time."""
+        h = self.conv_in(x)
+        for i, level in enumerate(self.down):
+            h = level(h)
+            if i != len(self.down) - 1:
+                h = level.downsample(h)
+        h = self.mid(h)
+        return self.conv_out(swish(self.norm_out(h)))
+
+
+class Decoder(M.Module):
+    """Latent (B, z_channels, h, w) to picture (B, out_ch, f*h, f*w)."""
+
+    def __init__(self, config: DDConfig):
+        super().__init__()
+        width = config.ch * config.ch_mult[-1]
+        self.conv_in = Conv2d(config.z_channels, width, 3, padding=1)
+        self.mid = Middle(width, config.attn_type != "none")
+        levels = []
+        for i, mult in reversed(list(enumerate(config.ch_mult))):
+            out = config.ch * mult
+            pairs = [(width, out)] + [(out, out)] * config.num_res_blocks
+            level = Level(pairs, _has_attention(config, i))
+            width = out
+            if i != 0:
+                level.upsample = Upsample(width)
+            levels.append(level)
+        self.up = levels[::-1]  # as in the state dict: index 0 is the finest level
+        self.norm_out = GroupNorm(width)
+        self.conv_out = Conv2d(width, config.out_ch, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Decode; one activation is alive at a time."""
+        h = self.mid(self.conv_in(z))
+        for i in reversed(range(len(self.up))):
+            h = self.up[i](h)
+            if i != 0:
+                h = self.up[i].upsample(h)
+        return self.conv_out(swish(self.norm_out(h)))

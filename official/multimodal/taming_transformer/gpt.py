@@ -1,0 +1,247 @@
+"""The transformer: one forward pass for cached and uncached use.
+
+Source: taming/modules/transformer/mingpt.py of CompVis/taming-transformers @3ba01b2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import megengine.functional as F
+import megengine.module as M
+import numpy as np
+from megengine import Tensor
+
+from .config import GPTConfig
+from .layers import Embedding, LayerNorm, Linear, Network, declare
+
+# Tokens that a cache collects one by one before it joins them to the rest.
+TAIL = 16
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Keys and values of a run of tokens: each (b, n_head, T, head_dim), b the batch or 1."""
+
+    k: Tensor
+    v: Tensor
+
+    @property
+    def length(self) -> int:
+        """Tokens in the run."""
+        return int(self.k.shape[2])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the run takes."""
+        return 2 * int(np.prod(self.k.shape)) * self.k.dtype.itemsize
+
+
+def _join(segments: tuple[Segment, ...]) -> Segment:
+    if len(segments) == 1:
+        return segments[0]
+    k = F.concat([s.k for s in segments], axis=2)
+    return Segment(k, F.concat([s.v for s in segments], axis=2))
+
+
+class KVCache:
+    """Keys and values of the tokens seen so far, layer by layer.
+
+    Tensors are never written in place, so ``fork`` costs nothing and a fork can go its own way.
+    A prefix computed at batch 1 serves every row of a batch (``freeze`` it first).
+
+    Args:
+        n_layer: Layers of the transformer.
+    """
+
+    def __init__(self, n_layer: int):
+        # layer -> closed segments, and the one (or none) that small runs are added to
+        self._frozen: list[tuple[Segment, ...]] = [()] * n_layer
+        self._tail: list[tuple[Segment, ...]] = [()] * n_layer
+
+    @property
+    def length(self) -> int:
+        """Tokens held (the same for every layer between two forward passes)."""
+        return sum(s.length for s in self._frozen[-1] + self._tail[-1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the keys and values take."""
+        return sum(s.nbytes for layer in self._frozen + self._tail for s in layer)
+
+    def fork(self) -> KVCache:
+        """Return a cache with the same past and a future of its own."""
+        other = KVCache(len(self._frozen))
+        other._frozen, other._tail = list(self._frozen), list(self._tail)
+        return other
+
+    def freeze(self) -> None:
+        """Close the present run: later tokens start a new one, of any batch size."""
+        for i, tail in enumerate(self._tail):
+            if tail:
+                self._frozen[i] += (_join(tail),)
+                self._tail[i] = ()
+
+    def extend(self, layer: int, new: Segment) -> tuple[Segment, ...]:
+        """Append a run to a layer and return all its segments, the new tokens in the last."""
+        tail = self._tail[layer]
+        if tail and (new.length > 1 or tail[0].length + new.length > TAIL):
+            self._frozen[layer] = _push(self._frozen[layer], tail[0])
+            tail = ()
+        self._tail[layer] = (_join((*tail, new)),)
+        return self._frozen[layer] + self._tail[layer]
+
+
+def _push(frozen: tuple[Segment, ...], run: Segment) -> tuple[Segment, ...]:
+    """Append a run, joining neighbours as a binary counter does: O(T log T) copies in all."""
+    while frozen and frozen[-1].length <= run.length and frozen[-1].k.shape[0] == run.k.shape[0]:
+        run = _join((frozen[-1], run))
+        frozen = frozen[:-1]
+    return (*frozen, run)
+
+
+def _scores(q: Tensor, segment: Segment) -> Tensor:
+    """Products (B, n_head, T, L) of queries (B, n_head, T, head_dim) with a segment's keys."""
+    b, heads, t, width = q.shape
+    if segment.k.shape[0] == b:
+        return F.matmul(q, segment.k, transpose_b=True)
+    rows = q.transpose(1, 0, 2, 3).reshape(1, heads, b * t, width)  # the batch becomes queries
+    products = F.matmul(rows, segment.k, transpose_b=True)
+    return products.reshape(heads, b, t, -1).transpose(1, 0, 2, 3)
+
+
+def _gather(weights: Tensor, segment: Segment) -> Tensor:
+    """Sum (B, n_head, T, head_dim) of a segment's values under weights (B, n_head, T, L)."""
+    b, heads, t, length = weights.shape
+    if segment.v.shape[0] == b:
+        return F.matmul(weights, segment.v)
+    rows = weights.transpose(1, 0, 2, 3).reshape(1, heads, b * t, length)
+    return F.matmul(rows, segment.v).reshape(heads, b, t, -1).transpose(1, 0, 2, 3)
+
+
+def attend(q: Tensor, segments: tuple[Segment, ...], mask: Tensor | None) -> Tensor:
+    """Attend over segments without joining them.
+
+    Args:
+        q: Scaled queries (B, n_head, T, head_dim) of the newest T tokens.
+        segments: Oldest first; the last ends with the T tokens, and is nothing else if T > 1.
+        mask: Added to the scores of the newest T tokens (T, T), or ``None`` for T = 1.
+
+    Returns:
+        (B, n_head, T, head_dim).
+    """
+    scores = [_scores(q, s) for s in segments]
+    if mask is not None:
+        scores[-1] = scores[-1] + mask
+    largest = scores[0].max(axis=-1, keepdims=True)
+    for part in scores[1:]:
+        largest = F.maximum(largest, part.max(axis=-1, keepdims=True))
+    weights = [F.exp(part - largest) for part in scores]
+    total = sum(part.sum(axis=-1, keepdims=True) for part in weights)
+    return sum(_gather(w, s) for w, s in zip(weights, segments)) / total
+
+
+class CausalSelfAttention(M.Module):
+    """Multi-head attention over the past."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.n_head = config.n_head
+        self.key = Linear(config.n_embd, config.n_embd)
+        self.query = Linear(config.n_embd, config.n_embd)
+        self.value = Linear(config.n_embd, config.n_embd)
+        self.proj = Linear(config.n_embd, config.n_embd)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        b, t, c = x.shape
+        return x.reshape(b, t, self.n_head, c // self.n_head).transpose(0, 2, 1, 3)
+
+    def forward(self, x: Tensor, mask: Tensor | None, cache: KVCache, layer: int) -> Tensor:
+        """Map (B, T, n_embd) of the newest tokens to the same shape; the cache grows by T."""
+        b, t, c = x.shape
+        q = self._heads(self.query(x) * (c // self.n_head) ** -0.5)
+        new = Segment(self._heads(self.key(x)), self._heads(self.value(x)))
+        y = attend(q, cache.extend(layer, new), mask)
+        return self.proj(y.transpose(0, 2, 1, 3).reshape(b, t, c))
+
+
+class Block(M.Module):
+    """Attention and an MLP, each behind a LayerNorm and beside a shortcut."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.ln1 = LayerNorm(config.n_embd)
+        self.ln2 = LayerNorm(config.n_embd)
+        self.attn = CausalSelfAttention(config)
+        self.mlp = [
+            Linear(config.n_embd, 4 * config.n_embd),
+            F.gelu,
+            Linear(4 * config.n_embd, config.n_embd),
+        ]
+
+    def forward(self, x: Tensor, mask: Tensor | None, cache: KVCache, layer: int) -> Tensor:
+        """Map (B, T, n_embd) to the same shape."""
+        x = x + self.attn(self.ln1(x), mask, cache, layer)
+        h = self.ln2(x)
+        for step in self.mlp:
+            h = step(h)
+        return x + h
+
+
+class GPT(Network):
+    """A decoder-only transformer over the codes of condition and picture.
+
+    Args:
+        config: Its shapes.
+    """
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.config = config
+        self.tok_emb = Embedding(config.vocab_size, config.n_embd)
+        self.pos_emb = declare(1, config.block_size, config.n_embd)
+        self.blocks = [Block(config) for _ in range(config.n_layer)]
+        self.ln_f = LayerNorm(config.n_embd)
+        self.head = Linear(config.n_embd, config.vocab_size, bias=False)
+
+    def new_cache(self) -> KVCache:
+        """Return an empty cache for this transformer."""
+        return KVCache(self.config.n_layer)
+
+    def forward(self, idx: Tensor, cache: KVCache | None = None, *, last: bool = False) -> Tensor:
+        """Return the logits of what follows each token.
+
+        Args:
+            idx: Integer tokens (B, T) in 0 .. vocab_size - 1, following those of the cache.
+            cache: Keys and values of the tokens before; grows by T. ``None``: there are none.
+            last: Compute the logits of the last position only.
+
+        Returns:
+            float32 logits (B, T, vocab_size), or (B, 1, vocab_size) with ``last``.
+
+        Raises:
+            ValueError: idx is not (B, T) or the sequence would exceed ``block_size``.
+        """
+        if idx.ndim != 2:
+            raise ValueError(f"got tokens of shape {tuple(idx.shape)}, expected (B, T)")
+        cache = self.new_cache() if cache is None else cache
+        past, t = cache.length, idx.shape[1]
+        if past + t > self.config.block_size:
+            raise ValueError(f"{past} + {t} tokens exceed block_size {self.config.block_size}")
+        x = self.tok_emb(idx) + self.pos_emb[:, past : past + t]
+        mask = self._mask(past, t)
+        for i, block in enumerate(self.blocks):
+            x = block(x, mask, cache, i)
+        return self.head(self.ln_f(x[:, -1:] if last else x))
+
+    def _mask(self, past: int, t: int) -> Tensor | None:
+        """Scores to add among t new tokens: -inf where one would see its future."""
+        unmasked = self.config.n_unmasked
+        if 0 < past < unmasked:
+            raise ValueError(f"the first {unmasked} tokens see each other: pass them in one call")
+        if t == 1:
+            return None
+        future = np.triu(np.full((t, t), -np.inf, np.float32), 1)
+        if past == 0:
+            future[:unmasked, :unmasked] = 0
+        return Tensor(future, dtype=self.dtype, device=self.device)

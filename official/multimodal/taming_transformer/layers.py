@@ -1,0 +1,187 @@
+"""Layers that are declared first and filled once: no memory is spent before weights arrive.
+
+Names and shapes are PyTorch's, so the original's state dicts fit as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+import megengine as mge
+import megengine.functional as F
+import megengine.module as M
+import numpy as np
+from megengine import Parameter, Tensor
+
+# From this many tokens on, a 1x1 convolution beats `linear` (benchmarks/operators.py).
+CONV_TOKENS = 4
+
+
+def declare(*shape: int) -> Parameter:
+    """Declare a parameter of ``shape`` without taking its memory; ``fill`` gives it values."""
+    parameter = Parameter(np.zeros(1, np.float32))
+    parameter.declared_shape = shape
+    return parameter
+
+
+def fill(parameter: Parameter, values: np.ndarray, device: str | None = None) -> None:
+    """Give a declared parameter its values, taking over the array's memory where possible.
+
+    Args:
+        parameter: Made by ``declare``.
+        values: C-contiguous float32 array of the declared shape.
+        device: MegEngine device name; ``None`` is the default device.
+
+    Raises:
+        ValueError: The shape is another one.
+    """
+    if tuple(values.shape) != parameter.declared_shape:
+        raise ValueError(f"got shape {tuple(values.shape)}, expected {parameter.declared_shape}")
+    parameter._reset(Parameter(values, no_cache=True, device=device))
+
+
+class Network(M.Module):
+    """A module that knows where it lives and can be moved."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Run the network; subclasses say on what."""
+        raise TypeError(f"{type(self).__name__} has no forward pass of its own")
+
+    @property
+    def device(self) -> str:
+        """MegEngine device of the parameters, such as ``"cpu0"`` or ``"gpu0"``."""
+        return str(next(self.parameters()).device)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the parameters: float32 or float16."""
+        return np.dtype(next(self.parameters()).dtype)
+
+    def to(self, device: str | None = None, dtype: str | None = None) -> Network:
+        """Move the parameters, in place.
+
+        Args:
+            device: MegEngine device name: ``"cpu0"``, ``"multithread4"``, ``"gpu0"``, ...
+            dtype: ``"float32"``, or ``"float16"`` on a GPU.
+
+        Returns:
+            The network itself.
+
+        Raises:
+            ValueError: Another dtype, or float16 on a CPU (MegEngine has no such kernels).
+            RuntimeError: The parameters have no values yet, or there is no such device.
+        """
+        target = device or self.device
+        if dtype not in (None, "float32", "float16"):
+            raise ValueError(f"dtype must be float32 or float16, got {dtype!r}")
+        if dtype == "float16" and not target.startswith("gpu"):
+            raise ValueError(f"float16 needs a GPU; device is {target!r}: stay with float32")
+        for name, parameter in self.named_parameters():
+            if not is_filled(parameter):
+                raise RuntimeError(f"{name} has no values yet: load weights before moving")
+            value = parameter if dtype is None else parameter.astype(dtype)
+            parameter._reset(Parameter(mge.functional.copy(value, target)))
+        return self
+
+
+def is_filled(parameter: Parameter) -> bool:
+    """Tell whether a declared parameter has got its values."""
+    return tuple(parameter.shape) == tuple(getattr(parameter, "declared_shape", parameter.shape))
+
+
+def declared_parameters(model: M.Module) -> Iterator[tuple[str, Parameter]]:
+    """Yield (name, parameter) in a stable order, filled or not."""
+    yield from sorted(model.named_parameters())
+
+
+class Linear(M.Module):
+    """``y = x W^T + b`` on the last axis; ``weight`` is (out, in)."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True):
+        super().__init__()
+        self.weight = declare(out_features, in_features)
+        self.bias = declare(out_features) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, in) to (B, T, out)."""
+        batch, tokens, width = x.shape
+        if batch * tokens < CONV_TOKENS:
+            return F.linear(x, self.weight, self.bias)
+        columns = x.reshape(1, batch * tokens, width, 1).transpose(0, 2, 1, 3)  # (1, in, B*T, 1)
+        out = self.weight.shape[0]
+        bias = None if self.bias is None else self.bias.reshape(1, out, 1, 1)
+        y = F.conv2d(columns, self.weight.reshape(out, width, 1, 1), bias)
+        return y.transpose(0, 2, 1, 3).reshape(batch, tokens, out)
+
+
+class Conv2d(M.Module):
+    """A square convolution with bias; ``weight`` is (out, in, k, k), ``bias`` (out,)."""
+
+    def __init__(self, in_ch: int, out_ch: int, kernel: int, stride: int = 1, padding: int = 0):
+        super().__init__()
+        self.stride, self.padding = stride, padding
+        self.weight = declare(out_ch, in_ch, kernel, kernel)
+        self.bias = declare(out_ch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in, H, W) to (B, out, H', W')."""
+        bias = self.bias.reshape(1, -1, 1, 1)
+        return F.conv2d(x, self.weight, bias, stride=self.stride, padding=self.padding)
+
+
+class GroupNorm(M.Module):
+    """Normalisation over 32 groups of channels, eps 1e-6, with scale and shift."""
+
+    groups, eps = 32, 1e-6
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = declare(channels)
+        self.bias = declare(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, H, W); two passes, so that a large mean costs no accuracy."""
+        b, c, h, w = x.shape
+        centred = x.reshape(b, self.groups, -1)
+        centred = centred - centred.mean(axis=2, keepdims=True)
+        scale = 1 / F.sqrt((centred * centred).mean(axis=2, keepdims=True) + self.eps)  # (B, G, 1)
+        scale = F.broadcast_to(scale, (b, self.groups, c // self.groups)).reshape(b, c, 1, 1)
+        scale = scale * self.weight.reshape(1, c, 1, 1)
+        return centred.reshape(b, c, h, w) * scale + self.bias.reshape(1, c, 1, 1)
+
+
+class LayerNorm(M.Module):
+    """Normalisation of the last axis, eps 1e-5, with scale and shift."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = declare(width)
+        self.bias = declare(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (..., width)."""
+        return F.layer_norm(x, (x.shape[-1],), True, self.weight, self.bias, 1e-5)
+
+
+class Embedding(M.Module):
+    """A table of vectors; ``weight`` is (count, width)."""
+
+    def __init__(self, count: int, width: int):
+        super().__init__()
+        self.weight = declare(count, width)
+
+    def forward(self, indices: Tensor) -> Tensor:
+        """Look up integer (...) and return (..., width)."""
+        return F.embedding(indices, self.weight)
+
+
+def swish(x: Tensor) -> Tensor:
+    """Return ``x * sigmoid(x)`` (three times faster here than MegEngine's own silu)."""
+    return x * F.sigmoid(x)
+
+
+def double(x: Tensor) -> Tensor:
+    """Repeat every cell of (B, C, H, W) to (B, C, 2H, 2W)."""
+    b, c, h, w = x.shape
+    x = F.broadcast_to(x.reshape(b, c, h, 1, w, 1), (b, c, h, 2, w, 2))
+    return x.reshape(b, c, 2 * h, 2 * w)

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from tests.tiny import tiny_gpt, tokens
+
+TOLERANCE = 1e-5
+
+
+def random_tokens(seed: int, batch: int, length: int) -> np.ndarray:
+    return np.random.RandomState(seed).randint(0, 50, (batch, length))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    "cuts",
+    [
+        [0, 6, 8, 11],
+        [0, 2, 5, 60],
+        [0, 20, 23, 26, 40, 60],
+        list(range(61)),
+        [0, 16, 32, 48, 64],
+        [0, 7, *range(8, 30), 50, 60],
+    ],
+)
+def test_cached_logits_equal_uncached_however_the_sequence_is_cut(batch, cuts):
+    gpt = tiny_gpt()
+    idx = random_tokens(0, batch, cuts[-1])
+    whole = gpt(tokens(idx)).numpy()
+    cache = gpt.new_cache()
+    parts = [gpt(tokens(idx[:, a:b]), cache).numpy() for a, b in zip(cuts, cuts[1:])]
+    assert cache.length == cuts[-1]
+    assert np.abs(np.concatenate(parts, 1) - whole).max() < TOLERANCE * np.abs(whole).max()
+
+
+def test_shared_prefix_serves_every_row_of_a_batch():
+    gpt = tiny_gpt()
+    idx = random_tokens(1, 3, 60)
+    idx[:, :20] = idx[0, :20]
+    whole = gpt(tokens(idx)).numpy()
+    prefix = gpt.new_cache()
+    gpt(tokens(idx[:1, :20]), prefix)
+    prefix.freeze()
+    cache = prefix.fork()
+    parts = [gpt(tokens(idx[:, a:b]), cache).numpy() for a, b in zip(range(20, 60), range(21, 61))]
+    assert np.abs(np.concatenate(parts, 1) - whole[:, 20:]).max() < TOLERANCE * np.abs(whole).max()
+    assert (prefix.length, cache.length) == (20, 60)
+
+
+def test_forks_go_their_own_way():
+    gpt = tiny_gpt()
+    a, b = random_tokens(2, 1, 30), random_tokens(3, 1, 30)
+    b[:, :12] = a[:, :12]
+    first = gpt.new_cache()
+    gpt(tokens(a[:, :12]), first)
+    second = first.fork()
+    for t in range(12, 30):
+        from_a = gpt(tokens(a[:, t : t + 1]), first).numpy()
+        from_b = gpt(tokens(b[:, t : t + 1]), second).numpy()
+    whole_a, whole_b = gpt(tokens(a)).numpy(), gpt(tokens(b)).numpy()
+    assert np.abs(from_a[:, -1] - whole_a[:, -1]).max() < TOLERANCE * np.abs(whole_a).max()
+    assert np.abs(from_b[:, -1] - whole_b[:, -1]).max() < TOLERANCE * np.abs(whole_b).max()
+
+
+def test_later_tokens_do_not_change_earlier_logits():
+    gpt = tiny_gpt()
+    idx = random_tokens(4, 1, 40)
+    changed = idx.copy()
+    changed[:, 25:] = (changed[:, 25:] + 1) % 50
+    before, after = gpt(tokens(idx)).numpy(), gpt(tokens(changed)).numpy()
+    assert np.abs(before[:, :25] - after[:, :25]).max() < TOLERANCE * np.abs(before).max()
+    assert np.abs(before[:, 25:] - after[:, 25:]).max() > 0.1
+
+
+def test_last_returns_the_last_position_only():
+    gpt = tiny_gpt()
+    idx = tokens(random_tokens(5, 2, 9))
+    whole, last = gpt(idx).numpy(), gpt(idx, last=True).numpy()
+    assert last.shape == (2, 1, 50)
+    assert np.abs(whole[:, -1:] - last).max() < TOLERANCE * np.abs(whole).max()
+
+
+def test_unmasked_prefix_sees_itself_both_ways():
+    masked, unmasked = tiny_gpt(), tiny_gpt(n_unmasked=10)
+    idx = random_tokens(6, 1, 20)
+    changed = idx.copy()
+    changed[:, 9] = (changed[:, 9] + 1) % 50
+    for gpt, sees in ((masked, False), (unmasked, True)):
+        moved = np.abs(gpt(tokens(idx)).numpy() - gpt(tokens(changed)).numpy())[0, 3].max()
+        assert (moved > 1e-3) == sees
+    cache = unmasked.new_cache()
+    unmasked(tokens(idx[:, :5]), cache)
+    with pytest.raises(ValueError, match="pass them in one call"):
+        unmasked(tokens(idx[:, 5:]), cache)
+
+
+def test_too_long_a_sequence_is_refused():
+    gpt = tiny_gpt(block_size=8)
+    cache = gpt.new_cache()
+    gpt(tokens(random_tokens(7, 1, 8)), cache)
+    with pytest.raises(ValueError, match=r"8 \+ 1 tokens exceed block_size 8"):
+        gpt(tokens([[1]]), cache)
+    with pytest.raises(ValueError, match="expected \\(B, T\\)"):
+        gpt(tokens([1, 2]))
