@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from cases import Case
-from inputs import inputs
-from networks import sample_with_past
-from stages import margins
+
+from .cases import Case
+from .inputs import inputs
+from .networks import sample_with_past
+from .stages import margins
 
 WINDOW = 16
 

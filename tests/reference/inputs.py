@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Mapping
 
 import numpy as np
-from cases import Case
-from draw import draw_image, draw_indices, one_hot
+
+from .cases import Case
+from .draw import draw_image, draw_indices, one_hot
 
 
 def _blocks(labels: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -10,10 +10,10 @@ import io
 from typing import Any, Mapping
 
 import attr
-import draw
-import shim
 import torch
-from cases import Case
+
+from . import draw, shim
+from .cases import Case
 
 shim.install()
 
@@ -83,7 +83,7 @@ def _cond_stage(cond: Mapping[str, Any]) -> Any:
         params = {"n_embed": cond["n_embed"], "down_factor": cond["down_factor"]}
         target = "taming.modules.misc.coord.CoordStage"
     elif kind == "scene":
-        target, params = "shim.SceneStage", {}
+        target, params = f"{shim.__name__}.SceneStage", {}
     else:  # With flat indices the original's own forward cannot join them to the image's.
         target = "taming.models.vqgan.VQModel"
         params = _vq_params(cond, sane_index_shape=True)

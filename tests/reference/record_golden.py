@@ -2,7 +2,7 @@
 
 Run in the reference environment (Python 3.11 with torch and the original):
 
-    .venv-ref/bin/python tests/reference/record_golden.py [NAME ...]
+    .venv-ref/bin/python -m tests.reference.record_golden [NAME ...]
 
 A file holds what the original computed, a fingerprint of the weights that it had, and nothing
 else: weights and inputs are drawn again by ``draw.py`` wherever they are needed.
@@ -16,12 +16,11 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-import greedy
-import networks
 import numpy as np
-import stages
 import torch
-from cases import GREEDY, SMALL, Case
+
+from . import greedy, networks, stages
+from .cases import GREEDY, SMALL, Case
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 SEPARATE = 1e-4  # margin under which two implementations may choose differently

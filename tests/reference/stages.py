@@ -6,8 +6,9 @@ from typing import Mapping
 
 import numpy as np
 import torch
-from cases import Case
-from inputs import inputs
+
+from .cases import Case
+from .inputs import inputs
 
 Arrays = Mapping[str, torch.Tensor]
 
