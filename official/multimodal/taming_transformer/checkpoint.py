@@ -9,7 +9,8 @@ from .errors import CheckpointError
 from .pickle_machine import PickleMachine
 from .safetensors_file import read_safetensors_index, write_safetensors, write_stream
 from .state_tree import find_state
-from .tensor_file import Index, Slot, TensorFile, TensorInfo, brief
+from .tensor_file import TensorFile
+from .tensor_slots import Index, Slot, TensorInfo, brief
 from .torch_pickle import Storage, WeightNames, tensor_slot
 from .torch_zip import Directory, read_directory
 
@@ -142,14 +143,16 @@ def _read_legacy(file: BinaryIO, size: int) -> Index:
         position = machine.position
     _, protocol, system, root, keys = values
     if protocol != _LEGACY_PROTOCOL or not isinstance(system, dict) or not isinstance(keys, list):
-        raise CheckpointError(f"is a legacy PyTorch file of another protocol than {protocol}")
+        raise CheckpointError(
+            f"is a legacy PyTorch file of another protocol than {_LEGACY_PROTOCOL}"
+        )
     if system.get("little_endian") is not True:
         raise CheckpointError("was written on a big-endian machine")
     places: dict[str, tuple[int, int]] = {}
     for key in keys:
         storage = names.storages.get(key) if isinstance(key, str) else None
         if storage is None:
-            raise CheckpointError(f"has a storage {brief(str(key))} that no tensor uses")
+            raise CheckpointError("lists a storage that no tensor uses")
         file.seek(position)
         head = file.read(8)
         stated = TensorInfo((storage.count,), storage.dtype).nbytes

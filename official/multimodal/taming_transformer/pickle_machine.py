@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Callable, Mapping
 
 from .errors import CheckpointError
 from .pickle_values import Cursor, Global, Inert, Meaning
-from .tensor_file import brief
+from .tensor_slots import brief
 
 # The largest checkpoint known, with its optimizer, needs about 200,000 instructions.
 MAX_STEPS = 2_000_000
@@ -24,7 +24,7 @@ class _Mark:
 
 
 _MARK = _Mark()
-Handler = Callable[["PickleMachine"], None]
+Handler = Callable[["PickleMachine"], object]
 
 
 class PickleMachine(Cursor):
@@ -179,9 +179,14 @@ def _global(m: PickleMachine) -> None:
     m.name(module, m.line())
 
 
+def _check_protocol(number: int) -> None:
+    if number > 5:
+        raise CheckpointError("has a pickle of a protocol above 5: save it again with protocol 4")
+
+
 _HANDLERS: Mapping[bytes, Handler] = {
-    b"\x80": lambda m: None if m.number("<B") <= 5 else _refuse_protocol(),
-    b"\x95": lambda m: m.take(8) and None,
+    b"\x80": lambda m: _check_protocol(m.number("<B")),
+    b"\x95": lambda m: m.take(8),
     b"N": _push(None),
     b"\x88": _push(True),
     b"\x89": _push(False),
@@ -213,8 +218,8 @@ _HANDLERS: Mapping[bytes, Handler] = {
     b"\x90": lambda m: m.extend(m.group()),
     b"\x91": lambda m: m.push(m.group()),
     b"(": lambda m: m.mark(),
-    b"0": lambda m: m.pop() and None,
-    b"1": lambda m: m.group() and None,
+    b"0": lambda m: m.pop(),
+    b"1": lambda m: m.group(),
     b"2": lambda m: m.push(m.top()),
     b"q": lambda m: m.remember(m.number("<B")),
     b"r": lambda m: m.remember(m.number("<I")),
@@ -229,7 +234,3 @@ _HANDLERS: Mapping[bytes, Handler] = {
     b"b": lambda m: m.build(),
     b"Q": lambda m: m.persistent(),
 }
-
-
-def _refuse_protocol() -> None:
-    raise CheckpointError("has a pickle of a protocol above 5: save it again with protocol 4")

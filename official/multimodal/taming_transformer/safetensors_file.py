@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Callable, Iterator, Mapping, NoReturn
 import numpy as np
 
 from .errors import CheckpointError
-from .tensor_file import MAX_RANK, STORED_DTYPES, Index, TensorInfo, brief, make_slot
+from .tensor_slots import MAX_RANK, STORED_DTYPES, Index, TensorInfo, brief, make_slot
 
 # Far above what a real model needs (a thousand tensors take 100 KB); parsing costs memory.
 MAX_HEADER = 16 << 20
@@ -215,4 +215,4 @@ def _pieces(
                 f"{infos[name].dtype}{infos[name].shape}"
             )
         little = array.dtype.newbyteorder("<")
-        yield memoryview(np.ascontiguousarray(array, little).reshape(-1).view(np.uint8))
+        yield np.ascontiguousarray(array, little).reshape(-1).view(np.uint8).data

@@ -7,7 +7,7 @@ from typing import Any, Iterator
 
 from .errors import CheckpointError
 from .pickle_values import Global, Inert
-from .tensor_file import brief
+from .tensor_slots import brief
 from .torch_pickle import is_tensor
 
 # Where training programs put the weights inside of their checkpoints, in this order.

@@ -12,7 +12,7 @@ from typing import Any, Mapping
 
 from .errors import CheckpointError
 from .pickle_values import Blob, Global, Inert
-from .tensor_file import Slot, TensorInfo, brief, contiguous_strides, make_slot
+from .tensor_slots import Slot, TensorInfo, brief, contiguous_strides, make_slot
 
 STORAGES: Mapping[str, str] = {
     "DoubleStorage": "float64",
@@ -65,8 +65,13 @@ INERT_LIBRARIES = (
     "ldm.",
 )
 _FIRST_ARGUMENT = frozenset(
-    ["torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"]
-    + ["megengine.tensor.Tensor", "megengine.tensor.Parameter", "torch.nn.parameter.Parameter"]
+    (
+        "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_parameter_with_state",
+        "torch.nn.parameter.Parameter",
+        "megengine.tensor.Tensor",
+        "megengine.tensor.Parameter",
+    )
 )
 _TENSORS = frozenset(["torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"])
 _ARRAYS = frozenset(
@@ -148,7 +153,7 @@ class WeightNames:
         if len(key) == 6 and key[5] is not None:
             raise CheckpointError("has a view into a storage as PyTorch before 0.4 wrote it")
         if not (isinstance(kind, Global) and kind.module == "torch" and kind.name in STORAGES):
-            raise CheckpointError(f"has a storage of the type {brief(str(kind))}, which is unknown")
+            raise CheckpointError("has a storage of a type that is none of PyTorch's")
         if not isinstance(name, str) or type(count) is not int or count < 0:
             raise CheckpointError("has a storage without a name or size")
         found = Storage(name, STORAGES[kind.name], count)
@@ -213,7 +218,7 @@ def _array_slot(name: str, value: Inert) -> Slot:
     slot = make_slot(name, info, data.offset, room=data.length)
     if info.nbytes != data.length:
         raise CheckpointError(
-            f"array {brief(name)} of shape {brief(shape)} has {data.length} bytes, not {info.nbytes}"
+            f"array {brief(name)} {brief(shape)} has {data.length} bytes, not {info.nbytes}"
         )
     if order == "F":
         steps = tuple(reversed(contiguous_strides(shape[::-1])))
@@ -222,11 +227,17 @@ def _array_slot(name: str, value: Inert) -> Slot:
 
 
 def _array_dtype(name: str, value: Any) -> str:
-    code = value.arguments[0] if isinstance(value, Inert) and value.arguments else None
-    state = value.state if isinstance(value, Inert) else None
-    order = state[1] if isinstance(state, tuple) and len(state) > 1 else "|"
-    if str(getattr(value, "kind", "")) != "numpy.dtype" or code not in NUMPY_CODES or order == ">":
+    code, order = "", ""
+    if isinstance(value, Inert) and str(value.kind) == "numpy.dtype" and value.arguments:
+        state = value.state if isinstance(value.state, tuple) else ()
+        code = _text(value.arguments[0])
+        order = "".join(_text(entry) for entry in state[1:2])
+    if code not in NUMPY_CODES or order == ">":
         raise CheckpointError(
             f"array {brief(name)} has a dtype other than {'|'.join(NUMPY_CODES)}, little-endian"
         )
     return NUMPY_CODES[code]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

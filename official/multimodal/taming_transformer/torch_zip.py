@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Iterator
 
 from .errors import CheckpointError
-from .tensor_file import brief
+from .tensor_slots import brief
 
 MAX_RECORDS = 200_000
 MAX_DIRECTORY = 32 << 20
@@ -48,6 +48,8 @@ class Directory:
         if name not in self.records:
             raise CheckpointError(f"has no record {brief(name)}: it is damaged or no checkpoint")
         record = self.records[name]
+        if record.header + record.length > self.begin:
+            raise CheckpointError(f"has a record {brief(name)} that reaches beyond its own file")
         fields = _unpack(file, _LOCAL, record.header, b"PK\x03\x04")
         begin = record.header + _LOCAL.size + fields[9] + fields[10]
         if begin + record.length > self.begin:
