@@ -10,7 +10,7 @@ from .pickle_machine import PickleMachine
 from .safetensors_file import read_safetensors_index, write_safetensors, write_stream
 from .state_tree import find_state
 from .tensor_file import TensorFile
-from .tensor_slots import Index, Slot, TensorInfo, brief
+from .tensor_slots import Index, Place, Slot, TensorInfo, brief
 from .torch_pickle import Storage, WeightNames, tensor_slot
 from .torch_zip import Directory, read_directory
 
@@ -103,33 +103,33 @@ def _read_zip(file: BinaryIO, size: int) -> Index:
         raise CheckpointError("is a TorchScript program: it carries code. Save a state dict")
     _check_byte_order(file, directory, f"{root}byteorder")
     names = WeightNames()
-    begin, length = directory.place(file, f"{root}data.pkl")
-    value = PickleMachine(file, begin, begin + length, names).load()
-    places = {}
-    for storage in names.storages.values():
-        place = directory.place(file, f"{root}data/{storage.key}")
-        places[storage.key] = _checked(storage, *place)
+    pickle = directory.place(file, f"{root}data.pkl")
+    value = PickleMachine(file, pickle.begin, pickle.begin + pickle.length, names).load()
+    places = {
+        storage.key: _checked(storage, directory.place(file, f"{root}data/{storage.key}"))
+        for storage in names.storages.values()
+    }
     return _index("torch", value, places)
 
 
 def _check_byte_order(file: BinaryIO, directory: Directory, name: str) -> None:
     if name not in directory.records:
         return
-    begin, length = directory.place(file, name)
-    file.seek(begin)
-    order = file.read(min(length, 16))
+    place = directory.place(file, name)
+    file.seek(place.begin)
+    order = file.read(min(place.length, 16))
     if order != b"little":
         raise CheckpointError(f"has the byte order {order!r}: only 'little' is read")
 
 
-def _checked(storage: Storage, begin: int, length: int) -> tuple[int, int]:
+def _checked(storage: Storage, place: Place) -> Place:
     """Return the place of a storage whose stated size is the one of its bytes."""
     stated = TensorInfo((storage.count,), storage.dtype).nbytes
-    if stated != length:
+    if stated != place.length:
         raise CheckpointError(
-            f"has a storage {brief(storage.key)} of {length} bytes that states {stated}"
+            f"has a storage {brief(storage.key)} of {place.length} bytes that states {stated}"
         )
-    return begin, length
+    return place
 
 
 def _read_legacy(file: BinaryIO, size: int) -> Index:
@@ -148,7 +148,7 @@ def _read_legacy(file: BinaryIO, size: int) -> Index:
         )
     if system.get("little_endian") is not True:
         raise CheckpointError("was written on a big-endian machine")
-    places: dict[str, tuple[int, int]] = {}
+    places: dict[str, Place] = {}
     for key in keys:
         storage = names.storages.get(key) if isinstance(key, str) else None
         if storage is None:
@@ -158,7 +158,7 @@ def _read_legacy(file: BinaryIO, size: int) -> Index:
         stated = TensorInfo((storage.count,), storage.dtype).nbytes
         if int.from_bytes(head, "little") != storage.count or position + 8 + stated > size:
             raise CheckpointError(f"is cut off or damaged at storage {brief(key)}: get it again")
-        places[key] = (position + 8, stated)
+        places[key] = Place(position + 8, stated)
         position += 8 + stated
     missing = sorted(set(names.storages) - set(places))
     if missing:
@@ -166,7 +166,7 @@ def _read_legacy(file: BinaryIO, size: int) -> Index:
     return _index("torch-legacy", root, places)
 
 
-def _index(kind: str, root: Any, places: dict[str, tuple[int, int]]) -> Index:
+def _index(kind: str, root: Any, places: dict[str, Place]) -> Index:
     state = find_state(root)
     slots: dict[str, Slot] = {
         name: tensor_slot(name, value, places) for name, value in state.tensors.items()

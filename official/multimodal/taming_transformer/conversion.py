@@ -69,9 +69,9 @@ class Sources:
         return {name: info.shape for name, info in self.tensors.items()}
 
     def read(self, name: str, dtype: str | None = None) -> np.ndarray:
-        """Read one tensor; see ``TensorFile.read``."""
+        """Read one tensor and verify its checksum; see ``TensorFile.read``."""
         file, inner = self._places[name]
-        return file.read(inner, dtype)
+        return file.read(inner, dtype, verify=True)
 
 
 def source_files(paths: Sequence[str | Path]) -> dict[str, Path]:

@@ -176,7 +176,7 @@ def write_stream(
                 digest.update(piece)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        os.replace(temporary, path)
     except BaseException:
         if temporary.exists():
             temporary.unlink()

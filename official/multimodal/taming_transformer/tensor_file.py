@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import BinaryIO, Mapping
@@ -56,32 +57,34 @@ class TensorFile:
         """Close the file; reads fail from then on."""
         self._file.close()
 
-    def read(self, name: str, dtype: str | None = None) -> np.ndarray:
+    def read(self, name: str, dtype: str | None = None, *, verify: bool = False) -> np.ndarray:
         """Read one tensor.
 
         Args:
             name: One of ``tensors``.
             dtype: Numpy dtype to widen to (``"float32"``), or ``None`` for the stored one.
                 A conversion goes piece by piece, without a second copy of the tensor.
+            verify: Compare with the checksum that the file states, if it states one.
 
         Returns:
             A C-contiguous, writable array with its own memory. bfloat16 comes as float32.
 
         Raises:
-            CheckpointError: No such tensor, or the file became shorter since it was opened.
+            CheckpointError: No such tensor, a wrong checksum, or the file became shorter since
+                it was opened.
         """
         info = self._slot(name).info
         wanted = dtype or ("float32" if info.dtype == "bfloat16" else info.dtype)
         out = np.empty(info.shape, wanted)
-        self.read_into(name, out)
+        self.read_into(name, out, verify=verify)
         return out
 
-    def read_into(self, name: str, out: np.ndarray) -> None:
+    def read_into(self, name: str, out: np.ndarray, *, verify: bool = False) -> None:
         """Read one tensor into ``out``, C-contiguous and of its shape, converting the dtype.
 
         Raises:
             ValueError: ``out`` has another shape or is not C-contiguous.
-            CheckpointError: No such tensor, or the file became shorter since it was opened.
+            CheckpointError: See ``read``.
         """
         slot = self._slot(name)
         if out.shape != slot.info.shape or not out.flags.c_contiguous:
@@ -89,22 +92,29 @@ class TensorFile:
                 f"tensor {name!r} has shape {slot.info.shape}; give a C-contiguous array of it, "
                 f"not one of shape {out.shape}"
             )
-        flat = out.reshape(-1)
-        stored = STORED_DTYPES[slot.info.dtype]
         if slot.strides is not None:
-            raw = self._fill(name, slot.offset, np.empty(slot.span, stored))
-            steps = tuple(s * stored.itemsize for s in slot.strides)
-            view = np.lib.stride_tricks.as_strided(raw, slot.info.shape, steps, writeable=False)
-            out[...] = _values(np.ascontiguousarray(view).reshape(-1), slot.info.dtype).reshape(
-                out.shape
-            )
-        elif stored == out.dtype and slot.info.dtype != "bfloat16":
-            self._fill(name, slot.offset, flat)
-        else:
-            for start in range(0, flat.size, CHUNK):
-                piece = np.empty(min(CHUNK, flat.size - start), stored)
-                self._fill(name, slot.offset + start * stored.itemsize, piece)
-                flat[start : start + piece.size] = _values(piece, slot.info.dtype)
+            raw = self._fill(name, slot.offset, np.empty(slot.span, STORED_DTYPES[slot.info.dtype]))
+            out[...] = _values(_in_order(raw, slot), slot.info.dtype).reshape(out.shape)
+            return
+        check = verify and slot.crc is not None
+        crc = self._read_ordered(name, slot, out.reshape(-1), check)
+        if check and crc != slot.crc:
+            raise CheckpointError(f"{self.path} is damaged in tensor {name!r}: get it again")
+
+    def _read_ordered(self, name: str, slot: Slot, flat: np.ndarray, check: bool) -> int:
+        """Read elements that lie in order, a piece at a time; return their CRC-32 if asked."""
+        stored = STORED_DTYPES[slot.info.dtype]
+        direct = stored == flat.dtype and slot.info.dtype != "bfloat16"
+        crc = 0
+        for start in range(0, flat.size, CHUNK):
+            target = flat[start : start + CHUNK]
+            raw = target if direct else np.empty(target.size, stored)
+            self._fill(name, slot.offset + start * stored.itemsize, raw)
+            if check:
+                crc = zlib.crc32(raw.view(np.uint8).data, crc)
+            if not direct:
+                target[...] = _values(raw, slot.info.dtype)
+        return crc
 
     def _slot(self, name: str) -> Slot:
         if name not in self._slots:
@@ -122,6 +132,13 @@ class TensorFile:
                 raise CheckpointError(f"{self.path} ends inside tensor {name!r}: get it again")
             done += count
         return flat
+
+
+def _in_order(raw: np.ndarray, slot: Slot) -> np.ndarray:
+    """Return the elements of a strided tensor in C order."""
+    steps = tuple(step * raw.itemsize for step in slot.strides or ())
+    view = np.lib.stride_tricks.as_strided(raw, slot.info.shape, steps, writeable=False)
+    return np.ascontiguousarray(view).reshape(-1)
 
 
 def _values(raw: np.ndarray, dtype: str) -> np.ndarray:

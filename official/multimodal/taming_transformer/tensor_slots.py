@@ -57,15 +57,26 @@ class TensorInfo:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A range of bytes in a file, with its CRC-32 where one is stated."""
+
+    begin: int
+    length: int
+    crc: int | None = None
+
+
+@dataclass(frozen=True)
 class Slot:
     """Where one tensor lies: absolute ``offset`` of its first element, ``strides`` in elements.
 
-    ``strides`` is ``None`` for elements in C order without gaps.
+    ``strides`` is ``None`` for elements in C order without gaps; ``crc`` is the CRC-32 of such
+    elements where the file states one.
     """
 
     info: TensorInfo
     offset: int
     strides: tuple[int, ...] | None = None
+    crc: int | None = None
 
     @property
     def span(self) -> int:

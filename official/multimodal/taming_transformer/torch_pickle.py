@@ -7,12 +7,12 @@ Source of the formats: ``torch/_utils.py`` and ``torch/serialization.py`` of PyT
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Mapping
 
 from .errors import CheckpointError
 from .pickle_values import Blob, Global, Inert
-from .tensor_slots import Slot, TensorInfo, brief, contiguous_strides, make_slot
+from .tensor_slots import Place, Slot, TensorInfo, brief, contiguous_strides, make_slot
 
 STORAGES: Mapping[str, str] = {
     "DoubleStorage": "float64",
@@ -179,13 +179,13 @@ def is_tensor(value: Any) -> bool:
     return isinstance(value, Inert) and str(value.kind) in _ARRAYS
 
 
-def tensor_slot(name: str, value: Any, places: Mapping[str, tuple[int, int]]) -> Slot:
+def tensor_slot(name: str, value: Any, places: Mapping[str, Place]) -> Slot:
     """Return where the elements of a tensor lie.
 
     Args:
         name: For messages.
         value: What ``is_tensor`` accepts.
-        places: Storage key -> first byte and number of bytes in the file.
+        places: Storage key -> where its bytes lie in the file.
 
     Raises:
         CheckpointError: The tensor does not fit its storage, or has an unknown dtype.
@@ -196,10 +196,12 @@ def tensor_slot(name: str, value: Any, places: Mapping[str, tuple[int, int]]) ->
     valid = isinstance(storage, Storage) and isinstance(shape, tuple) and isinstance(strides, tuple)
     if not valid or type(value.offset) is not int or value.offset < 0:
         raise CheckpointError(f"tensor {brief(name)} is no proper view of a storage")
-    begin, length = places[storage.key]
+    place = places[storage.key]
     info = TensorInfo(shape, storage.dtype)
     skip = value.offset * info.itemsize
-    return make_slot(name, info, begin + skip, room=length - skip, strides=strides)
+    slot = make_slot(name, info, place.begin + skip, room=place.length - skip, strides=strides)
+    whole = slot.strides is None and info.nbytes == place.length
+    return replace(slot, crc=place.crc) if whole else slot
 
 
 def _array_slot(name: str, value: Inert) -> Slot:

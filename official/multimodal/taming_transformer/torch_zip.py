@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Iterator
 
 from .errors import CheckpointError
-from .tensor_slots import brief
+from .tensor_slots import Place, brief
 
 MAX_RECORDS = 200_000
 MAX_DIRECTORY = 32 << 20
@@ -26,10 +26,11 @@ _UNSET = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Record:
-    """One stored record: where its local header lies, and its length."""
+    """One stored record: where its local header lies, its length, and its CRC-32 (0: none)."""
 
     header: int
     length: int
+    crc: int
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Directory:
     records: dict[str, Record]
     begin: int
 
-    def place(self, file: BinaryIO, name: str) -> tuple[int, int]:
-        """Return where the bytes of a record begin, and how many they are.
+    def place(self, file: BinaryIO, name: str) -> Place:
+        """Return where the bytes of a record lie.
 
         Raises:
             CheckpointError: There is no such record, or it does not lie inside the file.
@@ -54,7 +55,7 @@ class Directory:
         begin = record.header + _LOCAL.size + fields[9] + fields[10]
         if begin + record.length > self.begin:
             raise CheckpointError(f"has a record {brief(name)} that reaches beyond its own file")
-        return begin, record.length
+        return Place(begin, record.length, record.crc or None)
 
 
 def read_directory(file: BinaryIO, size: int) -> Directory:
@@ -144,7 +145,7 @@ def _record(name: str, fields: tuple[int, ...], extra: bytes) -> Record:
     )
     if packed != length:
         raise CheckpointError(f"has a record {brief(name)} with two lengths, {length} and {packed}")
-    return Record(header, length)
+    return Record(header, length, fields[7])
 
 
 def _wide_fields(extra: bytes) -> list[int]:
