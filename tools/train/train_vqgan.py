@@ -1,0 +1,259 @@
+"""Train a VQGAN on pictures, label maps or depth maps.
+
+    python tools/train/train_vqgan.py --out runs/image --pack runs/scenes --photos photos/
+    python tools/train/train_vqgan.py --out runs/labels --pack runs/scenes --kind labels
+
+The run may be stopped at any moment; the same command goes on from there. At the end `model.ckpt`
+holds the averaged network. With several GPUs: torchrun --nproc-per-node=N tools/train/train_vqgan.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from common import Average, Devices, Run, export, save_sheet, seeded, to_pictures
+from data import Photos, load_pack
+from losses import FilterLoss, PatchDiscriminator, adaptive_weight, hinge
+from nets import VQGANConfig, VQModel
+from scenes import LABEL_COLOURS, LABELS
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--out", type=Path, required=True, help="folder of the run")
+    p.add_argument("--pack", type=Path, required=True, help="pack made by data.py")
+    p.add_argument("--kind", choices=("images", "labels", "depth"), default="images")
+    p.add_argument("--photos", type=Path, help="folder of photographs to mix in")
+    p.add_argument("--photo-share", type=float, default=0.3)
+    p.add_argument("--n-labels", type=int, default=len(LABELS))
+    p.add_argument("--size", type=int, default=128, help="side of the training squares")
+    p.add_argument("--ch", type=int, default=32)
+    p.add_argument("--ch-mult", type=int, nargs="+", default=(1, 1, 2, 4))
+    p.add_argument("--num-res-blocks", type=int, default=1)
+    p.add_argument("--attn-resolutions", type=int, nargs="*", default=(16,))
+    p.add_argument("--z-channels", type=int, default=64)
+    p.add_argument("--n-embed", type=int, default=1024)
+    p.add_argument("--embed-dim", type=int, default=32)
+    p.add_argument("--batch", type=int, default=8)
+    p.add_argument("--lr", type=float, default=6e-4)
+    p.add_argument("--steps", type=int, default=10000)
+    p.add_argument("--minutes", type=float, help="stop after this time, counted over resumptions")
+    p.add_argument("--free-steps", type=int, default=400, help="steps before the codebook starts")
+    p.add_argument("--gan-from", type=float, default=0.7, help="part of the run; 1 for none")
+    p.add_argument("--gan-weight", type=float, default=0.4)
+    p.add_argument("--precision", choices=("bf16", "float32"), default="bf16")
+    p.add_argument("--threads", type=int, default=0)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--log-every", type=int, default=100)
+    p.add_argument("--save-every", type=int, default=500)
+    return p.parse_args()
+
+
+class Feed:
+    """Batches of one kind of data."""
+
+    def __init__(self, args: argparse.Namespace, rng: np.random.Generator) -> None:
+        self.args, self.rng = args, rng
+        self.array = load_pack(args.pack)[args.kind]
+        use_photos = args.photos is not None and args.kind == "images"
+        self.photos = Photos.open(args.photos) if use_photos else None
+
+    def batch(self, n: int) -> Tensor:
+        """(n, channels, size, size): pictures and depth in [-1, 1], labels one-hot."""
+        return to_input(np.stack([self._one() for _ in range(n)]), self.args)
+
+    def _one(self) -> np.ndarray:
+        size = self.args.size
+        if self.photos is not None and self.rng.random() < self.args.photo_share:
+            cut = self.photos.crop(self.rng, size).astype(np.float32) / 255.0
+            gain = self.rng.uniform(0.85, 1.15, 3).astype(np.float32)
+            cut = np.clip(cut ** self.rng.uniform(0.75, 1.3) * gain, 0.0, 1.0)
+            return np.round(cut * 255.0).astype(np.uint8)
+        one = self.array[self.rng.integers(len(self.array))]
+        top, left = (self.rng.integers(side - size + 1) for side in one.shape[:2])
+        cut = one[top : top + size, left : left + size]
+        return cut[:, ::-1] if self.rng.random() < 0.5 else cut
+
+
+def to_input(batch: np.ndarray, args: argparse.Namespace) -> Tensor:
+    """Turn uint8 arrays into what a VQGAN of that kind takes."""
+    x = torch.from_numpy(np.ascontiguousarray(batch))
+    if args.kind == "labels":
+        return F.one_hot(x.long(), args.n_labels).permute(0, 3, 1, 2).float().contiguous()
+    x = x.float() / 127.5 - 1.0
+    return (x.permute(0, 3, 1, 2) if args.kind == "images" else stretch(x)[:, None]).contiguous()
+
+
+def stretch(depth: Tensor) -> Tensor:
+    """Spread each depth map (B, H, W) over the whole of [-1, 1]."""
+    low, high = depth.amin((1, 2), True), depth.amax((1, 2), True)
+    return (depth - low) / (high - low).clamp(min=1e-6) * 2.0 - 1.0
+
+
+class Trainer:
+    """A VQGAN, its discriminator and their optimizers."""
+
+    def __init__(self, args: argparse.Namespace, run: Run, devices: Devices) -> None:
+        self.args, self.run, self.devices = args, run, devices
+        channels = {"images": 3, "labels": args.n_labels, "depth": 1}[args.kind]
+        self.config = VQGANConfig(
+            args.ch, tuple(args.ch_mult), args.num_res_blocks, tuple(args.attn_resolutions),
+            args.z_channels, args.size, channels, channels, args.n_embed, args.embed_dim,
+        )  # fmt: skip
+        self.model = VQModel(self.config).to(devices.device)
+        self.judge = PatchDiscriminator(channels).to(devices.device)
+        self.filters = FilterLoss(channels).to(devices.device)
+        self.weights = [p for p in self.model.parameters() if p.requires_grad]
+        self.opt = torch.optim.Adam(self.weights, betas=(0.8, 0.98))
+        self.judge_opt = torch.optim.Adam(self.judge.parameters(), betas=(0.5, 0.9))
+        self.average = Average(self.model)
+        self.vectors: list[Tensor] = []
+
+    def parts(self) -> dict[str, object]:
+        """What a checkpoint holds."""
+        book = self.model.quantize
+        return {
+            "model": self.model.state_dict(), "judge": self.judge.state_dict(),
+            "opt": self.opt.state_dict(), "judge_opt": self.judge_opt.state_dict(),
+            "average": self.average.shadow, "average_steps": self.average.steps,
+            "count": book.count, "total": book.total, "configs": {"model": self.config.as_dict()},
+        }  # fmt: skip
+
+    def load(self, state: dict[str, object]) -> None:
+        """Go on from a checkpoint."""
+        self.model.load_state_dict(state["model"])
+        self.judge.load_state_dict(state["judge"])
+        self.opt.load_state_dict(state["opt"])
+        self.judge_opt.load_state_dict(state["judge_opt"])
+        self.average.shadow, self.average.steps = state["average"], state["average_steps"]
+        self.model.quantize.count.copy_(state["count"])
+        self.model.quantize.total.copy_(state["total"])
+
+    def quantized(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantize latents (B, C, h, w); returns them, the commitment loss and the indices."""
+        book = self.model.quantize
+        flat = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
+        indices = book.nearest(flat.detach())
+        q = book.embedding(indices).view(z.shape[0], *z.shape[2:], -1).permute(0, 3, 1, 2)
+        n = len(book.count)
+        count = torch.bincount(indices, minlength=n).float()
+        total = torch.zeros_like(book.total).index_add_(0, indices, flat.detach())
+        self.devices.add(count, total)
+        book.follow(flat.detach(), indices, count, total)
+        return z + (q - z).detach(), F.mse_loss(z, q.detach()), indices
+
+    def step(self, x: Tensor) -> dict[str, float]:
+        """Train on one batch."""
+        lr = self.run.learning_rate(self.args.lr)
+        with self.devices.autocast():
+            z = self.model.latent(x)
+        z, commit, used = z.float(), x.new_zeros(()), None
+        if self.run.step >= self.args.free_steps:
+            z, commit, used = self.quantized(z)
+        elif self.run.step >= self.args.free_steps // 2:
+            self.remember(z)
+        with self.devices.autocast():
+            y = self.model.decode(z)
+        y = y.float()
+        rec = self.reconstruction(x, y)
+        loss = rec + 0.25 * commit
+        numbers = {"rec": rec.item(), "commit": commit.item(), "lr": lr}
+        if self.run.progress >= self.args.gan_from:
+            gan = -self.judge(y).mean()
+            weight = adaptive_weight(rec, gan, self.model.decoder.conv_out.weight)
+            loss = loss + self.args.gan_weight * weight * gan
+            numbers["gan"] = gan.item()
+        self.update(self.opt, loss, self.weights, lr)
+        if self.run.progress >= self.args.gan_from - 0.02:
+            numbers["judge"] = self.train_judge(x, y.detach(), lr)
+        self.average.update(self.model)
+        if used is not None:
+            share = torch.bincount(used, minlength=self.args.n_embed).float() / used.numel()
+            numbers["perplexity"] = torch.exp(-(share * (share + 1e-9).log()).sum()).item()
+        return numbers
+
+    def remember(self, z: Tensor) -> None:
+        """Collect latents before the codebook starts, and start it when the time has come."""
+        self.vectors.append(z.detach().permute(0, 2, 3, 1).reshape(-1, z.shape[1])[::4])
+        if self.run.step == self.args.free_steps - 1:
+            self.model.quantize.fill(torch.cat(self.vectors[-60:]))
+            self.vectors = []
+
+    def reconstruction(self, x: Tensor, y: Tensor) -> Tensor:
+        """The loss of outputs `y` for inputs `x`."""
+        if self.args.kind == "labels":
+            return F.cross_entropy(y, x.argmax(1))
+        return (x - y).abs().mean() + self.filters(x, y)
+
+    def train_judge(self, x: Tensor, y: Tensor, lr: float) -> float:
+        """Train the discriminator on one batch."""
+        loss = hinge(self.judge(x), self.judge(y))
+        self.update(self.judge_opt, loss, list(self.judge.parameters()), lr * 0.5)
+        return loss.item()
+
+    def update(self, opt: torch.optim.Optimizer, loss: Tensor, weights: list, lr: float) -> None:
+        """Take one step of an optimizer."""
+        opt.param_groups[0]["lr"] = lr
+        opt.zero_grad(set_to_none=True)
+        loss.backward()
+        self.devices.share_gradients(weights)
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        opt.step()
+
+    @torch.no_grad()
+    def report(self, x: Tensor) -> None:
+        """Write a sheet of inputs over outputs, and log the averaged network's figures."""
+        with self.average.applied(self.model) as model:
+            indices = model.codes(x)
+            y = model.decode_codes(indices)
+        if self.args.kind == "labels":
+            colours = torch.from_numpy(LABEL_COLOURS)
+            rows = [colours[m.argmax(1).cpu()].numpy() for m in (x, y)]
+        else:
+            rows = [to_pictures(x), to_pictures(y)]
+        save_sheet(self.run.out / "sheet.png", rows)
+
+
+def main() -> None:
+    """Train."""
+    args = parse()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    devices = Devices(args.precision)
+    run = Run(args.out, args.steps, args.minutes, devices)
+    torch.manual_seed(args.seed)
+    trainer = Trainer(args, run, devices)
+    state = run.resume()
+    rng = seeded(args.seed, devices, state["step"] if state else 0)
+    if state:
+        trainer.load(state)
+        print(f"resumed at step {run.step}", flush=True)
+        torch.set_rng_state(state["torch_rng"].cpu())
+    feed = Feed(args, rng)
+    shown = feed.batch(8).to(devices.device)
+    while run.going:
+        run.count(**trainer.step(feed.batch(args.batch).to(devices.device)))
+        if run.step % args.log_every == 0:
+            print(run.log(), flush=True)
+        if run.step % args.save_every == 0:
+            run.save(trainer.parts())
+            trainer.report(shown)
+    run.save(trainer.parts())
+    if devices.rank == 0 and not run.stopped:
+        trainer.report(shown)
+        export(run.out / "model.ckpt", trainer.average.shadow, {"model": trainer.config.as_dict()})
+    print("stopped" if run.stopped else "done", flush=True)
+
+
+if __name__ == "__main__":
+    main()
