@@ -44,12 +44,14 @@ class Sources:
             FileNotFoundError: There is no such file.
             CheckpointError: A file cannot be read.
         """
+        self.files: list[TensorFile] = []
         self._stack = ExitStack()
         self._places: dict[str, tuple[TensorFile, str]] = {}
         self.tensors: dict[str, TensorInfo] = {}
         with self._stack:
             for prefix, path in files.items():
                 file = self._stack.enter_context(open_checkpoint(path))
+                self.files.append(file)
                 for name, info in file.tensors.items():
                     self.tensors[prefix + name] = info
                     self._places[prefix + name] = (file, name)
@@ -67,6 +69,11 @@ class Sources:
     def shapes(self) -> Shapes:
         """Name -> shape of every tensor."""
         return {name: info.shape for name, info in self.tensors.items()}
+
+    @property
+    def path(self) -> str:
+        """The files, for messages."""
+        return " and ".join(str(file.path) for file in self.files)
 
     def read(self, name: str, dtype: str | None = None) -> np.ndarray:
         """Read one tensor and verify its checksum; see ``TensorFile.read``."""
@@ -138,27 +145,39 @@ def convert_file(
     """
     if dtype not in DTYPES:
         raise ValueError(f"there is no dtype {dtype!r} for weights; use {' or '.join(DTYPES)}")
-    names = " and ".join(str(path) for path in sources.values())
     with Sources(sources) as source:
-        try:
-            plan = plan_conversion(source.shapes, expected, part=part, candidates=candidates)
-            check_tensors(source, plan)
-            infos = {name: TensorInfo(ref.shape, dtype) for name, ref in plan.take.items()}
-            sha256 = write_stream(
-                output, infos, lambda name: _tensor(source, plan, name, dtype), metadata
-            )
-        except CheckpointError as error:
-            named = str(error).startswith(tuple(str(path) for path in sources.values()))
-            raise CheckpointError(str(error) if named else f"{names} {error}") from None
+        plan = plan_file(source, expected, part=part, candidates=candidates)
+        infos = {name: TensorInfo(ref.shape, dtype) for name, ref in plan.take.items()}
+        sha256 = write_stream(
+            output, infos, lambda name: _tensor(source, plan, name, dtype), metadata
+        )
     return Conversion(sha256, len(infos), sum(info.size for info in infos.values()), plan)
 
 
-def check_tensors(source: Sources | TensorFile, plan: Plan) -> None:
-    """Check what shapes cannot tell: that weights are real numbers, and the order of tokens.
+def plan_file(
+    source: Sources | TensorFile,
+    expected: Shapes,
+    *,
+    part: str | None = None,
+    candidates: Candidates | None = None,
+) -> Plan:
+    """Return what ``plan_conversion`` does for an open file, and check what shapes cannot tell.
 
     Raises:
-        CheckpointError: A tensor to take holds integers, or the tokens are not in row-major order.
+        ValueError: ``part`` is unknown.
+        CheckpointError: See ``plan_conversion``; also where integers lie in the place of weights
+            or the tokens are not in row-major order. The message names the file.
     """
+    found = {name: info.shape for name, info in source.tensors.items()}
+    try:
+        plan = plan_conversion(found, expected, part=part, candidates=candidates)
+        _check_tensors(source, plan)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source.path} {error}") from None
+    return plan
+
+
+def _check_tensors(source: Sources | TensorFile, plan: Plan) -> None:
     for ref in plan.take.values():
         dtype = source.tensors[ref.source].dtype
         if "float" not in dtype:
@@ -179,5 +198,7 @@ def _tensor(source: Sources, plan: Plan, name: str, dtype: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         narrow = wide.astype(np.float16)
     if not np.array_equal(np.isfinite(narrow), np.isfinite(wide)):
-        raise CheckpointError(f"holds numbers in {ref.source} that float16 cannot: use float32")
+        raise CheckpointError(
+            f"{source.path} holds numbers in {ref.source} that float16 cannot: use float32"
+        )
     return ref.transform(narrow)

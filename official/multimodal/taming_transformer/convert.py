@@ -155,6 +155,11 @@ def guess_model(found: Shapes, candidates: Candidates) -> str | None:
     return best if best is not None and likeness[best] >= 0.5 else None
 
 
+def inside_part(shapes: Shapes, part: str) -> Shapes:
+    """Return the shapes of one part of a transformer's, by their names in that part."""
+    return _inside(shapes, part_prefix(part))
+
+
 def _inside(shapes: Shapes, prefix: str) -> Shapes:
     return {name[len(prefix) :]: s for name, s in shapes.items() if name.startswith(prefix)}
 
@@ -215,9 +220,9 @@ def _same_tensor(found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
 
 def _complaint(match: _Match, expected: int) -> str:
     kinds = [
-        (match.missing, f"of {expected} tensors are missing"),
-        (match.misshapen, "have another shape"),
-        (match.unexpected, "are unexpected"),
+        (match.missing, f"of {expected} tensors missing"),
+        (match.misshapen, "of another shape"),
+        (match.unexpected, "unexpected"),
     ]
     texts = [f"{len(names)} {text} ({_some(names)})" for names, text in kinds if names]
     return f"holds another model than the one asked for: {', '.join(texts)}"
