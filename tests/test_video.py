@@ -24,7 +24,7 @@ def _film(count: int, h: int, w: int) -> list[np.ndarray]:
     rows, columns = np.mgrid[0:h, 0:w]
     return [
         np.stack(
-            [rows * 200 / h, columns * 200 / w, np.full((h, w), 40 + 200 * i / count)], axis=-1
+            [rows % 200, columns * 0.4, np.full((h, w), 40 + 200 * i / count)], axis=-1
         ).astype(np.uint8)
         for i in range(count)
     ]
