@@ -9,8 +9,8 @@ import numpy as np
 from megengine import Tensor
 
 from official.multimodal.taming_transformer.config import DDConfig, GPTConfig, VQModelConfig
-from official.multimodal.taming_transformer.gpt import GPT
 from official.multimodal.taming_transformer.filling import load_tensors, parameter_shapes
+from official.multimodal.taming_transformer.gpt import GPT
 from official.multimodal.taming_transformer.vqgan import VQModel
 
 DD = DDConfig(ch=32, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(16,), z_channels=8,
