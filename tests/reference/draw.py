@@ -31,10 +31,11 @@ ZERO_MEAN_ROWS = (
 # Factors on 1/sqrt(fan-in) by the ending of the name, first match; 1 for all others.
 GAINS = (
     ((".key.weight", ".query.weight", ".q.weight", ".k.weight"), 1.5),  # tells positions apart
-    (("res_path.conv_4.w",), 64.0),  # OpenAI's blocks divide this path by 64
+    (("res_path.conv_4.w",), 24.0),  # OpenAI's blocks divide this path by 64
     (("blocks.input.w",), 4.0),
-    (("decoder.blocks.output.conv.w",), 0.3),  # pixels that are not all clamped
-    (("id_path.w", "output.conv.w"), 1.0),
+    (("decoder.blocks.output.conv.w",), 1.0),  # pixels that are not all clamped
+    (("encoder.blocks.output.conv.w",), 2.0),
+    (("id_path.w",), 1.0),
     (ZERO_MEAN_ROWS, 2.0),
 )
 

@@ -1,0 +1,84 @@
+"""Every network equals the PyTorch original, stage by stage (golden files, small networks).
+
+The files under ``tests/golden`` were recorded by ``tests/reference/record_golden.py``; weights and
+inputs are drawn anew here, and their fingerprint must be the recorded one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.reference import golden, ours
+from tests.reference.cases import SMALL
+from tests.reference.ours import TOLERANCE, index_row, row
+
+STAGES = {
+    "vq": {"encoder", "indices", "quantized", "decoder"},
+    "gumbel": {"encoder", "code logits", "indices", "quantized", "decoder"},
+    "dvae": {"code logits", "indices", "decoder"},
+    "gpt": {"layer 0", "layer 1", "logits", "logits, cached, batch 1"},
+    "net2net": {"picture's indices", "condition's indices", "logits", "decoded picture"},
+}
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_network_equals_the_original(name):
+    case = SMALL[name]
+    expected, facts = golden.load(name)
+    model, weights = ours.build(case)
+    assert weights == facts["weights"], "names, shapes or drawn numbers differ from the original's"
+    rows = ours.compare(case, model, expected)
+    assert STAGES[case.kind] <= {row.stage for row in rows}
+    worse = {row.stage: row.error for row in rows if row.error > TOLERANCE}
+    assert not worse
+
+
+def test_golden_codes_vary():
+    """More than half of each codebook occurs, so that an index has something to get wrong."""
+    for name, case in SMALL.items():
+        arrays, _ = golden.load(name)
+        if case.kind in ("vq", "gumbel", "dvae"):
+            total = case.config.get("n_embed") or case.config["vocab_size"]
+            assert 2 * len(np.unique(arrays["indices"])) > total, name
+
+
+def test_comparison_notices_small_errors():
+    from megengine import Tensor
+
+    expected = np.linspace(-2, 2, 24, dtype=np.float32).reshape(2, 3, 4)
+    wrong = expected.copy()
+    wrong[1, 1, 1] += 4e-4
+    assert row("x", Tensor(expected), expected).error == 0
+    assert row("x", Tensor(wrong), expected).error > TOLERANCE
+    wrong[0, 0, 0] = np.nan
+    assert row("x", Tensor(wrong), expected).error == np.inf
+    with pytest.raises(AssertionError, match="shape"):
+        row("x", Tensor(expected[:1]), expected)
+
+
+def test_comparison_forgives_ties_alone():
+    from megengine import Tensor
+
+    expected, margins = np.array([[1, 2, 3]]), np.array([[0.5, 1e-5, 0.5]])
+    tie = index_row("x", Tensor([[1, 7, 3]], dtype="int32"), expected, margins)
+    assert (tie.error, tie.ties) == (0, 1)
+    assert index_row("x", Tensor([[1, 2, 9]], dtype="int32"), expected, margins).error > 0.3
+    assert index_row("x", Tensor([[1, 7, 3]], dtype="int32"), expected, None).error > 0.3
+
+
+def test_every_drawn_tensor_varies():
+    """No bias, norm, position or codebook is constant, and each tensor is another one."""
+    from tests.reference.draw import draw_weights
+
+    shapes = {
+        "ln_f.weight": (64,),
+        "ln_f.bias": (64,),
+        "pos_emb": (1, 8, 16),
+        "quantize.embedding.weight": (16, 8),
+        "conv.weight": (8, 4, 3, 3),
+    }
+    drawn = draw_weights(shapes, 1)
+    assert all(len(np.unique(array)) > 0.9 * array.size for array in drawn.values())
+    assert not np.array_equal(drawn["ln_f.bias"], draw_weights(shapes, 2)["ln_f.bias"])
+    assert not np.array_equal(drawn["ln_f.bias"] + 1, drawn["ln_f.weight"])
