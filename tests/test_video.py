@@ -81,7 +81,7 @@ def test_film_plays_in_a_browser(tmp_path):
     _write(tmp_path / "a.mp4", _film(4, 48, 64), fps=12.5)
     stream = _stream(tmp_path / "a.mp4")
     assert "h264" in stream
-    assert "yuv420p(tv, bt709" in stream
+    assert "yuv420p(tv, bt709" in stream  # else players guess which colours are meant
     assert "12.50 fps" in stream
     data = (tmp_path / "a.mp4").read_bytes()
     assert 0 < data.index(b"moov") < data.index(b"mdat")  # the index first: it can be streamed

@@ -135,8 +135,10 @@ class VideoWriter:
     def _command(self, height: int, width: int) -> list[str]:
         source = f"-f rawvideo -pix_fmt rgb24 -video_size {width}x{height} -framerate {self._fps}"
         scale = "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int"
+        # Newer ffmpegs take the marks from the frames, older ones from the options.
         marks = "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709"
-        encoder = f"-an -c:v libx264 -crf {self._quality} -movflags +faststart"
+        colours = "-color_range tv -colorspace bt709 -color_primaries bt709 -color_trc bt709"
+        encoder = f"{colours} -an -c:v libx264 -crf {self._quality} -movflags +faststart"
         return [
             *(imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-nostdin", "-loglevel", "error"),
             *(*source.split(), "-i", "pipe:0", "-vf", f"{scale},format=yuv420p,{marks}"),
