@@ -196,6 +196,21 @@ def test_failing_encoder_leaves_nothing_and_says_why(tmp_path, monkeypatch, fram
     assert (tmp_path / "out" / "a.mp4").read_bytes() == b"old"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="limits file sizes as POSIX does")
+def test_full_disk_leaves_nothing(tmp_path):
+    import resource
+
+    noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))  # as if the disk were full then
+    try:
+        with pytest.raises(OSError, match="could not be written"):
+            _write(tmp_path / "a.mp4", list(noise))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert _listing(tmp_path) == []
+
+
 def test_bad_frames_are_refused_and_the_film_goes_on(tmp_path):
     with VideoWriter(tmp_path / "a.mp4") as video:
         video.write(np.zeros((16, 16, 3), np.uint8))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from .image_files import MAX_PIXELS, PathLike, check_pixels, open_picture, write_image, write_png
+from .image_files import MAX_PIXELS, check_pixels, open_picture, write_image, write_png
+from .paths import PathLike
 
 __all__ = [
     "MAX_PIXELS",

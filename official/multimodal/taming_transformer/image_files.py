@@ -6,18 +6,16 @@ and a picture's size is taken from its header and checked before its pixels are 
 
 from __future__ import annotations
 
-import os
+import io
 import struct
-import uuid
 import zlib
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Mapping, Union
+from typing import Any, Mapping
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-PathLike = Union[str, "os.PathLike[str]"]
+from .paths import PathLike, check_target, existing_file, one_line, replacing
 
 # Pillow's own line between a large picture and a bomb: 268 MB as RGB.
 MAX_PIXELS = 89_478_485
@@ -88,30 +86,6 @@ def open_picture(
         return _decode(image, name, max_pixels), name
 
 
-def existing_file(source: PathLike, expected: str) -> Path:
-    """Check that ``source`` is the path of a file.
-
-    Raises:
-        FileNotFoundError: There is nothing at that path.
-        TypeError: ``source`` is no path.
-        ValueError: It is a folder.
-    """
-    if not isinstance(source, (str, os.PathLike)):
-        raise TypeError(
-            f"got {type(source).__name__}; expected {expected} as a path, a Pillow image "
-            "or a NumPy array"
-        )
-    path = Path(source)
-    if path.is_dir():
-        raise ValueError(f"{str(path)!r} is a folder; expected {expected}: name a file in it")
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{str(path)!r} does not exist; expected {expected}: check the path, which is taken "
-            f"from {str(Path.cwd())!r}"
-        )
-    return path
-
-
 def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     width, height = image.size
     check_pixels(height, width, name, max_pixels)
@@ -123,10 +97,14 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
             "copy or download it again"
         ) from error
     orientation = _orientation(image)
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+    if orientation not in _UPRIGHT:
+        return image
+    upright = image.transpose(_UPRIGHT[orientation])
+    upright.format = image.format  # what it was read from, which transpose forgets
+    return upright
 
 
-def _orientation(image: Image.Image) -> object:
+def _orientation(image: Image.Image) -> int | None:
     try:
         return image.getexif().get(_EXIF_ORIENTATION)
     except _BROKEN:  # a broken EXIF block does not make the pixels unreadable
@@ -144,51 +122,12 @@ def check_pixels(height: int, width: int, name: str, max_pixels: int) -> None:
         )
 
 
-def one_line(error: BaseException) -> str:
-    """Return an exception's own words on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-@contextmanager
-def replacing(path: PathLike) -> Iterator[Path]:
-    """Give a temporary file in ``path``'s folder that replaces ``path`` if the block succeeds.
-
-    When the block raises, the temporary file is removed and what stood at ``path`` stays.
-
-    Raises:
-        FileNotFoundError: The folder of ``path`` does not exist.
-        ValueError: ``path`` is a folder.
-    """
-    target = check_target(path)
-    temporary = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
-    try:
-        yield temporary
-        temporary.replace(target)
-    finally:
-        if temporary.exists():
-            temporary.unlink()
-
-
-def check_target(path: PathLike) -> Path:
-    """Check that a file could be written at ``path``; raises as :func:`replacing` does."""
-    target = Path(path)
-    if target.is_dir():
-        raise ValueError(f"{str(target)!r} is a folder; expected the name of the file to write")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            f"the folder {str(target.parent)!r} of {target.name!r} does not exist: create it first"
-        )
-    return target
-
-
 def check_image_name(path: PathLike) -> str:
     """Return the format of an output path; ``ValueError`` for an extension not written here."""
     suffix = Path(path).suffix.lower()
-    if suffix not in WRITABLE:
-        raise ValueError(
-            f"{str(path)!r} ends in {suffix!r}; expected one of {', '.join(WRITABLE)}: rename it"
-        )
-    return WRITABLE[suffix]
+    if suffix in WRITABLE:
+        return WRITABLE[suffix]
+    raise ValueError(f"{str(path)!r} ends in {suffix!r}; expected one of {', '.join(WRITABLE)}")
 
 
 def check_rgb(image: np.ndarray) -> None:
@@ -219,8 +158,7 @@ def write_png(path: PathLike, image: np.ndarray, metadata: Mapping[str, str] | N
         if not 1 <= len(key) <= 79 or any(ord(letter) > 255 or letter == "\0" for letter in key):
             raise ValueError(f"PNG text key {key!r}; expected 1 to 79 Latin-1 characters")
         info.add_itxt(key, value)
-    with replacing(path) as temporary:
-        Image.fromarray(image).save(temporary, format="PNG", pnginfo=info)
+    _save(path, image, format="PNG", pnginfo=info)
 
 
 def write_image(path: PathLike, image: np.ndarray, *, quality: int = 95) -> None:
@@ -243,5 +181,12 @@ def write_image(path: PathLike, image: np.ndarray, *, quality: int = 95) -> None
     options: dict[str, int] = {} if kind == "PNG" else {"quality": quality}
     if kind == "JPEG":
         options["subsampling"] = 0
+    _save(path, image, format=kind, **options)
+
+
+def _save(path: PathLike, image: np.ndarray, **options: Any) -> None:
+    check_target(path)
+    encoded = io.BytesIO()  # given a file, Pillow's JPEG encoder passes over a full disk in silence
+    Image.fromarray(image).save(encoded, **options)
     with replacing(path) as temporary:
-        Image.fromarray(image).save(temporary, format=kind, **options)
+        temporary.write_bytes(encoded.getvalue())

@@ -8,10 +8,11 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from .image_files import MAX_PIXELS, PathLike
+from .image_files import MAX_PIXELS
 from .map_files import load_labels
 from .map_size import resize_and_crop, scale_map
 from .palette import label_colours
+from .paths import PathLike
 
 IGNORED = 255  # the id that uint8 label maps give to unlabelled pixels
 MAX_ONE_HOT_BYTES = 16 * 2**30

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .image_files import MAX_PIXELS, PathLike, check_pixels, existing_file, one_line, open_picture
+from .image_files import MAX_PIXELS, check_pixels, open_picture
+from .paths import PathLike, existing_file, one_line
 
 _LOSSY = ("JPEG", "MPO")
 _ONE_CHANNEL = ("1", "L", "P", "I")  # and I;16, I;16B, ...
@@ -36,7 +37,6 @@ def load_labels(
     if not isinstance(source, Image.Image) and _is_npy(source):
         array, name = _read_npy(source, max_pixels)
         return _check_ids(array, name, max_pixels), name
-    kind = source.format if isinstance(source, Image.Image) else None
     picture, name = open_picture(source, max_pixels=max_pixels)
     if picture.mode not in _ONE_CHANNEL and not picture.mode.startswith("I;16"):
         raise ValueError(
@@ -44,7 +44,7 @@ def load_labels(
             "not a label map; expected one channel whose values are label ids, such as the grey or "
             "palette PNG that a segmentation model writes: pass that, not the photograph"
         )
-    if (kind or picture.format) in _LOSSY:
+    if picture.format in _LOSSY:
         raise ValueError(
             f"{name} is a JPEG, whose compression changes label ids; expected a grey or palette "
             "PNG: save the ids as PNG where they are made"

@@ -28,7 +28,7 @@ def resize_and_crop(array: np.ndarray, size: int, *, interpolation: str) -> np.n
         Contiguous array (size, size[, 3]) of the same dtype.
 
     Raises:
-        ValueError: ``size`` is below 1, or another interpolation.
+        ValueError: ``size`` is below 1, the result too large, or another interpolation.
 
     Source: albumentations' ``SmallestMaxSize`` and ``CenterCrop``: the longer side is rounded half
     to even, an odd remainder is halved downwards, and nothing is antialiased.
@@ -37,7 +37,9 @@ def resize_and_crop(array: np.ndarray, size: int, *, interpolation: str) -> np.n
         raise ValueError(f"size is {size}; expected a positive number of pixels")
     height, width = array.shape[:2]
     scale = size / min(height, width)
-    array = _resize(array, round(height * scale), round(width * scale), interpolation)
+    height, width = round(height * scale), round(width * scale)
+    check_pixels(height, width, f"the map resized to {size}", MAX_PIXELS)
+    array = _resize(array, height, width, interpolation)
     top, left = (array.shape[0] - size) // 2, (array.shape[1] - size) // 2
     return np.ascontiguousarray(array[top : top + size, left : left + size])
 

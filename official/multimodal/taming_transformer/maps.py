@@ -11,11 +11,12 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from .image_files import MAX_PIXELS, PathLike, check_pixels
+from .image_files import MAX_PIXELS, check_pixels
 from .labels import colourise_labels, one_hot, read_labels
 from .map_files import load_depth
 from .map_size import resize_and_crop, scale_map
 from .palette import depth_colours, label_colours
+from .paths import PathLike
 
 __all__ = [
     "colourise_depth",

@@ -24,7 +24,8 @@ from .image import (
     to_unit_range,
     write_image,
 )
-from .image_files import EXTENSIONS, PathLike, check_image_name, check_target, one_line
+from .image_files import EXTENSIONS, check_image_name
+from .paths import PathLike, check_target, one_line
 from .vqgan import VQModel
 
 FirstStage = Union[VQModel, DVAE]

@@ -18,7 +18,8 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
-from .image_files import PathLike, check_rgb, check_target, replacing
+from .image_files import check_rgb
+from .paths import PathLike, check_target, replacing
 
 _MAX_GIF_FPS = 50.0  # players take delays below 20 ms for mistakes and show 100 ms
 
