@@ -19,7 +19,8 @@ CONV_TOKENS = 4
 
 def declare(*shape: int) -> Parameter:
     """Declare a parameter of ``shape`` without taking its memory; ``fill`` gives it values."""
-    parameter = Parameter(np.zeros(1, np.float32))
+    # on cpu0, whatever the default: looking for a GPU prints lines that a mere table need not see
+    parameter = Parameter(np.zeros(1, np.float32), device="cpu0")
     parameter.declared_shape = shape
     return parameter
 

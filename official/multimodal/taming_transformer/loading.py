@@ -6,10 +6,9 @@ from pathlib import Path
 
 import megengine as mge
 import megengine.module as M
-import numpy as np
 
-from .checkpoint import open_checkpoint
-from .convert import plan_conversion
+from .conversion import Sources, plan_file, source_files
+from .convert import Candidates
 from .filling import initialise, load_tensors, parameter_shapes
 from .layers import declared_parameters, fill
 
@@ -19,27 +18,33 @@ __all__ = ["initialise", "load_checkpoint", "load_tensors", "parameter_shapes"]
 SYNC_BYTES = 64 << 20
 
 
-def load_checkpoint(model: M.Module, path: str | Path, *, part: str | None = None) -> None:
+def load_checkpoint(
+    model: M.Module,
+    path: str | Path,
+    *,
+    part: str | None = None,
+    candidates: Candidates | None = None,
+) -> None:
     """Fill a network from a file, tensor by tensor, so that memory rises by little more than it.
 
     Args:
         model: A declared network.
         path: ``.safetensors``, ``.ckpt``/``.pth``/``.pt``/``.bin`` or ``.pkl`` in any layout that
-            ``convert`` knows.
-        part: Take this module out of a larger checkpoint, such as ``"first_stage_model"``.
+            ``convert`` knows; a folder with OpenAI's ``encoder.pkl`` and ``decoder.pkl``.
+        part: Take this module out of a larger checkpoint, such as ``"first_stage"``.
+        candidates: Shapes of the models that a file of another one is compared with.
 
     Raises:
         FileNotFoundError: There is no such file.
         CheckpointError: It cannot be read, or holds another model.
     """
-    with open_checkpoint(path) as file:
-        found = {name: info.shape for name, info in file.tensors.items()}
-        plan = plan_conversion(found, parameter_shapes(model), part=part)
+    with Sources(source_files([path])) as source:
+        plan = plan_file(source, parameter_shapes(model), part=part, candidates=candidates)
         waiting = 0
         for name, parameter in declared_parameters(model):
             reference = plan.take[name]
-            values = reference.transform(file.read(reference.source))
-            fill(parameter, np.ascontiguousarray(values, np.float32))
+            values = reference.transform(source.read(reference.source, "float32"))
+            fill(parameter, values)
             waiting += values.nbytes
             if waiting > SYNC_BYTES:
                 mge._full_sync()

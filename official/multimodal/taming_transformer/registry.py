@@ -85,6 +85,11 @@ def expected_shapes(name: str) -> dict[str, tuple[int, ...]]:
     return parameter_shapes(skeleton(name))
 
 
+def all_shapes() -> dict[str, dict[str, tuple[int, ...]]]:
+    """Return the expected shapes of every model: what a file of another one is compared with."""
+    return {name: expected_shapes(name) for name in _ROWS}
+
+
 def model_row(name: str) -> ModelRow:
     """Return the named row of the table.
 
@@ -128,9 +133,10 @@ def register(
             raise ValueError("give either pretrained=True or weights=, not both")
         model: Network = skeleton(name)
         if pretrained:
-            load_checkpoint(model, find_weights(name, parameter_shapes(model)))
+            path = find_weights(name, parameter_shapes(model), candidates=all_shapes)
+            load_checkpoint(model, path)
         elif weights is not None:
-            load_checkpoint(model, weights)
+            load_checkpoint(model, weights, candidates=all_shapes)
         else:
             initialise(model)
         model.eval()

@@ -1,0 +1,123 @@
+"""Time and memory that it takes to build a model and load its weights, beside reading the file.
+
+    python benchmarks/load.py [--model celebahq_transformer] [--json FILE]
+
+Draws random weights once, writes them as safetensors into a temporary folder, and measures in a
+fresh process: seconds to read the warm file, seconds to build and load, and how far anonymous
+memory rises above the float32 bytes of the parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+def anonymous_bytes() -> int:
+    """Return the anonymous memory of this process (Linux)."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("/proc/self/status has no RssAnon: this benchmark needs Linux")
+
+
+class Peak:
+    """The largest anonymous memory while the block runs, in bytes above its start."""
+
+    def __enter__(self) -> Peak:
+        """Start watching."""
+        self._start = self.bytes = anonymous_bytes()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.002):
+            self.bytes = max(self.bytes, anonymous_bytes())
+
+    def __exit__(self, *error: object) -> None:
+        """Stop watching."""
+        self._stop.set()
+        self._thread.join()
+        self.bytes = max(self.bytes, anonymous_bytes()) - self._start
+
+
+def read_seconds(path: Path) -> float:
+    """Return the seconds to read a file into memory of its size."""
+    start = time.perf_counter()
+    with path.open("rb") as file:
+        file.readinto(np.empty(path.stat().st_size, np.uint8))
+    return time.perf_counter() - start
+
+
+def measure(model: str, path: Path) -> dict[str, float]:
+    """Build and load in this process; return seconds and bytes."""
+    from official.multimodal.taming_transformer import registry, zoo
+    from official.multimodal.taming_transformer.runtime import tune_cpu
+
+    tune_cpu()
+    read = [read_seconds(path) for _ in range(3)]
+    parameters = registry.model_row(model).parameters
+    with Peak() as peak:
+        start = time.perf_counter()
+        network = getattr(zoo, model)(weights=path)
+        seconds = time.perf_counter() - start
+    values = float(next(iter(network.parameters())).numpy().ravel()[0])
+    assert np.isfinite(values)
+    return {
+        "read_s": float(np.median(read)),
+        "load_s": seconds,
+        "time_ratio": seconds / float(np.median(read)),
+        "float32_mb": parameters * 4 / 1e6,
+        "peak_mb": peak.bytes / 1e6,
+        "memory_ratio": peak.bytes / (parameters * 4),
+    }
+
+
+def write_weights(model: str, path: Path) -> None:
+    """Write random weights of a model as safetensors."""
+    from official.multimodal.taming_transformer import zoo
+    from official.multimodal.taming_transformer.checkpoint import write_safetensors
+
+    stream = np.random.default_rng(0)
+    shapes = zoo.expected_shapes(model)
+    tensors = {name: stream.standard_normal(s, np.float32) * 0.02 for name, s in shapes.items()}
+    write_safetensors(path, tensors)
+
+
+def main() -> None:
+    """Run the benchmark as the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="celebahq_transformer")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(arguments.model, arguments.measure)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{arguments.model}.safetensors"
+        write_weights(arguments.model, path)
+        command = [sys.executable, __file__, "--model", arguments.model, "--measure", str(path)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    figures = json.loads(done.stdout.splitlines()[-1])
+    for name, value in figures.items():
+        print(f"{name:14s} {value:10.2f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
