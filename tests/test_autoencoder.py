@@ -142,3 +142,18 @@ def test_networks_move_between_devices():
 def test_a_network_without_values_says_so_when_moved():
     with pytest.raises(RuntimeError, match="has no values yet"):
         VQModel(VQ).to("cpu0")
+
+
+def test_float16_parameters_give_nearly_the_same_picture():
+    """What a GPU is given; MegEngine's slow CPU kernels stand in for it."""
+    model = tiny_vqgan()
+    x = picture(1, 3, 8, 8)
+    indices = model.encode(x)[1]
+    expected = model.decode_code(indices).numpy()
+    for parameter in model.parameters():
+        parameter._reset(parameter.astype("float16"))
+    assert model.dtype == np.float16
+    assert model.encode(x)[1].shape == indices.shape
+    found = model.decode_code(indices)
+    assert found.dtype == np.float32
+    assert np.abs(found.numpy() - expected).max() < 0.03 * np.abs(expected).max()

@@ -101,3 +101,17 @@ def test_too_long_a_sequence_is_refused():
         gpt(tokens([[1]]), cache)
     with pytest.raises(ValueError, match="expected \\(B, T\\)"):
         gpt(tokens([1, 2]))
+
+
+def test_float16_parameters_give_nearly_the_same_logits():
+    """What a GPU is given; MegEngine's slow CPU kernels stand in for it."""
+    gpt = tiny_gpt(gain=1.0)
+    idx = random_tokens(8, 2, 20)
+    expected = gpt(tokens(idx)).numpy()
+    for parameter in gpt.parameters():
+        parameter._reset(parameter.astype("float16"))
+    cache = gpt.new_cache()
+    gpt(tokens(idx[:, :12]), cache)
+    found = gpt(tokens(idx[:, 12:]), cache)
+    assert found.dtype == np.float32
+    assert np.abs(found.numpy() - expected[:, 12:]).max() < 0.03 * np.abs(expected).max()

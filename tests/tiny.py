@@ -30,10 +30,10 @@ def filled(model, gain: float = 2.0):
     return model
 
 
-def tiny_gpt(vocab_size: int = 50, block_size: int = 64, **changes) -> GPT:
+def tiny_gpt(vocab_size: int = 50, block_size: int = 64, gain: float = 2.0, **changes) -> GPT:
     """Return a GPT of 3 layers and width 32."""
     shape = {"n_layer": 3, "n_head": 4, "n_embd": 32, **changes}
-    return filled(GPT(GPTConfig(vocab_size, block_size, **shape)))
+    return filled(GPT(GPTConfig(vocab_size, block_size, **shape)), gain)
 
 
 def tiny_vqgan(config: VQModelConfig = VQ) -> VQModel:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import megengine.functional as F
 import megengine.module as M
+import numpy as np
 from megengine import Tensor
 
 from .config import DVAEConfig
-from .layers import Network, declare, double
+from .layers import Network, cast, declare, double
 from .vqgan import check_indices, check_picture
 
 # The logit-Laplace likelihood keeps pixels away from 0 and 1 by this much.
@@ -170,7 +171,7 @@ class DVAE(Network):
         check_picture(x, self.in_channels, self.downsampling)
         low, span = LOGIT_LAPLACE_EPS, 1 - 2 * LOGIT_LAPLACE_EPS
         blocks = self.encoder.blocks
-        return blocks(blocks.input((x + 1) * (span / 2) + low))
+        return blocks(blocks.input(cast((x + 1) * (span / 2) + low, self.dtype)))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Encode and quantize.
@@ -208,7 +209,7 @@ class DVAE(Network):
                 f"got a latent of shape {tuple(z_q.shape)}, "
                 f"expected (B, {self.config.n_init}, h, w)"
             )
-        pixels = F.sigmoid(self.decoder.blocks(z_q)[:, :3])
+        pixels = F.sigmoid(cast(self.decoder.blocks(cast(z_q, self.dtype)), np.float32)[:, :3])
         low, span = LOGIT_LAPLACE_EPS, 1 - 2 * LOGIT_LAPLACE_EPS
         return F.clip((pixels - low) / span, 0, 1) * 2 - 1
 

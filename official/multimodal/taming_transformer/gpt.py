@@ -13,7 +13,7 @@ import numpy as np
 from megengine import Tensor
 
 from .config import GPTConfig
-from .layers import Embedding, LayerNorm, Linear, Network, declare
+from .layers import Embedding, LayerNorm, Linear, Network, cast, declare
 
 # Tokens that a cache collects one by one before it joins them to the rest.
 TAIL = 16
@@ -232,7 +232,7 @@ class GPT(Network):
         mask = self._mask(past, t)
         for i, block in enumerate(self.blocks):
             x = block(x, mask, cache, i)
-        return self.head(self.ln_f(x[:, -1:] if last else x))
+        return cast(self.head(self.ln_f(x[:, -1:] if last else x)), np.float32)
 
     def _mask(self, past: int, t: int) -> Tensor | None:
         """Scores to add among t new tokens: -inf where one would see its future."""

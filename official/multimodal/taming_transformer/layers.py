@@ -143,12 +143,13 @@ class GroupNorm(M.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, C, H, W); two passes, so that a large mean costs no accuracy."""
         b, c, h, w = x.shape
+        dtype, x = x.dtype, cast(x, np.float32)
         centred = x.reshape(b, self.groups, -1)
         centred = centred - centred.mean(axis=2, keepdims=True)
         scale = 1 / F.sqrt((centred * centred).mean(axis=2, keepdims=True) + self.eps)  # (B, G, 1)
         scale = F.broadcast_to(scale, (b, self.groups, c // self.groups)).reshape(b, c, 1, 1)
         scale = scale * self.weight.reshape(1, c, 1, 1)
-        return centred.reshape(b, c, h, w) * scale + self.bias.reshape(1, c, 1, 1)
+        return cast(centred.reshape(b, c, h, w) * scale + self.bias.reshape(1, c, 1, 1), dtype)
 
 
 class LayerNorm(M.Module):
@@ -174,6 +175,11 @@ class Embedding(M.Module):
     def forward(self, indices: Tensor) -> Tensor:
         """Look up integer (...) and return (..., width)."""
         return F.embedding(indices, self.weight)
+
+
+def cast(x: Tensor, dtype: np.dtype | type) -> Tensor:
+    """Return x in another dtype, or x itself."""
+    return x if x.dtype == dtype else x.astype(np.dtype(dtype).name)
 
 
 def swish(x: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import megengine.functional as F
 import megengine.module as M
+import numpy as np
 from megengine import Tensor
 
-from .layers import Conv2d, Embedding
+from .layers import Conv2d, Embedding, cast
 
 # Distances held at once: (cells, n_embed) float32, 64 MB.
 DISTANCE_CHUNK = 1 << 24
@@ -31,8 +32,8 @@ class VectorQuantizer(M.Module):
     def indices(self, z: Tensor) -> Tensor:
         """Return int32 (B, h, w) of the codes nearest to z (B, embed_dim, h, w)."""
         b, c, h, w = z.shape
-        cells = z.transpose(0, 2, 3, 1).reshape(-1, c)  # (B*h*w, C)
-        codes = self.embedding.weight  # (n_embed, C)
+        cells = cast(z, np.float32).transpose(0, 2, 3, 1).reshape(-1, c)  # (B*h*w, C)
+        codes = cast(self.embedding.weight, np.float32)  # (n_embed, C)
         lengths = (codes * codes).sum(axis=1).reshape(1, -1)
         rows = max(1, DISTANCE_CHUNK // self.n_embed)
         # |z|^2 is the same for every code and plays no part in the choice

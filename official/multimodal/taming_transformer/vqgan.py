@@ -12,7 +12,7 @@ from megengine import Tensor
 
 from .autoencoder import Decoder, Encoder
 from .config import VQModelConfig
-from .layers import Conv2d, Network
+from .layers import Conv2d, Network, cast
 from .quantize import GumbelQuantizer, VectorQuantizer
 
 
@@ -77,7 +77,7 @@ class VQModel(Network):
             ValueError: The shape is not the model's, or f does not divide H and W.
         """
         check_picture(x, self.in_channels, self.downsampling)
-        return self.quant_conv(self.encoder(x))
+        return self.quant_conv(self.encoder(cast(x, self.dtype)))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Encode and quantize.
@@ -96,7 +96,7 @@ class VQModel(Network):
     def decode(self, z_q: Tensor) -> Tensor:
         """Decode a quantized latent (B, embed_dim, h, w) to pictures (B, out_ch, f*h, f*w).
 
-        Values are about [-1, 1] and not clipped.
+        Values are float32, about [-1, 1] and not clipped.
 
         Raises:
             ValueError: The shape is not the model's.
@@ -106,7 +106,7 @@ class VQModel(Network):
                 f"got a latent of shape {tuple(z_q.shape)}, "
                 f"expected (B, {self.config.embed_dim}, h, w)"
             )
-        return self.decoder(self.post_quant_conv(z_q))
+        return cast(self.decoder(self.post_quant_conv(cast(z_q, self.dtype))), np.float32)
 
     def decode_code(self, indices: Tensor) -> Tensor:
         """Decode integer indices (B, h, w) in 0 .. n_embed - 1 to pictures (B, out_ch, f*h, f*w).
