@@ -2,11 +2,12 @@
 
 Run in the reference environment (Python 3.11 with torch):
 
-    .venv-ref/bin/python -m tests.reference.record_checkpoints FOLDER
+    .venv-ref/bin/python -m tests.reference.record_checkpoints FOLDER [--small]
+
+With ``--small`` only those are written that tests/data/checkpoints keeps.
 
 For every NAME.pt there is a NAME.npz with what ``torch.load`` reads back, and ``summary.json``
-says which names ``torch.serialization`` deems unsafe in it. The small ones among them are kept
-in tests/data/checkpoints; live tests write all of them anew.
+says which names ``torch.serialization`` deems unsafe in it. Live tests write all of them anew.
 """
 
 from __future__ import annotations
@@ -94,8 +95,11 @@ def module() -> torch.nn.Module:
     )
 
 
-def record(folder: Path) -> None:
-    """Write every checkpoint, what it must read as, and the summary."""
+KEPT = ("flat", "legacy", "lightning", "omegaconf", "module")
+
+
+def record(folder: Path, small: bool) -> None:
+    """Write the checkpoints, what they must read as, and the summary."""
     state = collections.OrderedDict(tensors())
     few = collections.OrderedDict(a=torch.arange(6.0).reshape(2, 3), b=torch.tensor([7, 8]))
     net = module()
@@ -112,6 +116,8 @@ def record(folder: Path) -> None:
     }
     summary = {}
     for name, (value, expected, new) in cases.items():
+        if small and name not in KEPT:
+            continue
         path = folder / f"{name}.pt"
         torch.save(value, path, _use_new_zipfile_serialization=new)
         arrays = {
@@ -126,4 +132,4 @@ def record(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    record(Path(sys.argv[1]))
+    record(Path(sys.argv[1]), "--small" in sys.argv[2:])

@@ -67,7 +67,7 @@ def _facts(entries: dict[Any, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _label(key: Any) -> str:
-    return brief(str(key) if isinstance(key, (str, int, float, Global)) else _kind(key))
+    return str(key)[:100] if isinstance(key, (str, int, float, Global)) else _kind(key)
 
 
 def _kind(value: Any) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from .errors import CheckpointError
 from .tensor_slots import STORED_DTYPES, Index, Slot, TensorInfo
 
-CHUNK = 1 << 20  # elements converted at a time
+CHUNK = 1 << 18  # elements converted at a time
 
 
 class TensorFile:

@@ -126,6 +126,8 @@ def _entries(data: bytes, count: int) -> Iterator[tuple[str, Record]]:
             raise CheckpointError("has a damaged zip directory: get it again")
         begin = position + _ENTRY.size
         position = begin + fields[10] + fields[11] + fields[12]
+        if position > len(data):
+            raise CheckpointError("has a zip directory shorter than it states: get it again")
         name = data[begin : begin + fields[10]].decode("utf-8", "replace")
         extra = data[begin + fields[10] : begin + fields[10] + fields[11]]
         yield name, _record(name, fields, extra)
