@@ -1,9 +1,9 @@
 """Print how closely every network equals the PyTorch original: the table in the README.
 
-    python tools/parity.py                 small networks, against the recorded golden files
-    python tools/parity.py --full          full-size networks too, live (needs the reference
-                                           environment: see TAMING_REFERENCE_PYTHON)
-    python tools/parity.py --json          the same as JSON
+python tools/parity.py                 small networks, against the recorded golden files
+python tools/parity.py --full          full-size networks too, live (needs the reference
+                                       environment: see TAMING_REFERENCE_PYTHON)
+python tools/parity.py --json          the same as JSON
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def markdown(rows: list[tuple[str, Any]]) -> str:
 def as_json(rows: list[tuple[str, Any]]) -> str:
     """Return the rows as JSON: a list of objects with the columns' names."""
     columns = ("stage", "shape", "error", "ties")
-    found = [{"model": m, **{column: getattr(row, column) for column in columns}} for m, row in rows]
+    found = [
+        {"model": m, **{column: getattr(row, column) for column in columns}} for m, row in rows
+    ]
     return json.dumps(found, indent=1)
 
 
@@ -74,7 +76,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Compare every network with the PyTorch original, stage by stage."
     )
-    parser.add_argument("--full", action="store_true", help="full-size networks too, live (minutes)")
+    parser.add_argument(
+        "--full", action="store_true", help="full-size networks too, live (minutes)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
     default = os.environ.get("TAMING_REFERENCE_PYTHON") or ROOT / ".venv-ref" / "bin" / "python"
     parser.add_argument(

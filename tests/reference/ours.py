@@ -111,17 +111,26 @@ def index_row(stage: str, found: Tensor, expected: np.ndarray, margins: np.ndarr
     return Row(stage, values.shape, float((other & ~tie).mean()), int(tie.sum()))
 
 
+def watch(modules: list[Any], run: Callable[[], Any]) -> tuple[list[Tensor], Any]:
+    """Return what the modules gave out while ``run`` ran, in that order, and what it returned."""
+    seen: list[Tensor] = []
+    hooks = [m.register_forward_hook(lambda _m, _i, out: seen.append(out)) for m in modules]
+    result = run()
+    for hook in hooks:
+        hook.remove()
+    return seen, result
+
+
 def _autoencoder(model: Any, given: Arrays, expected: Arrays) -> list[Row]:
     """Compare encoder, quantizer and decoder; the decoder gets the original's codes."""
-    x = Tensor(given["x"])
-    h = model.encode_to_prequant(x)
+    last = model.quant_conv if "h" in expected else model.encoder.blocks
+    (h,), (z_q, indices) = watch([last], lambda: model.encode(Tensor(given["x"])))
     rows = []
     if "h" in expected:
         rows.append(row("encoder", h, expected["h"]))
     if "logits" in expected:
         logits = model.quantize.proj(h) if "h" in expected else h
         rows.append(row("code logits", logits.transpose(0, 2, 3, 1), expected["logits"]))
-    z_q, indices = model.encode(x)
     rows.append(index_row("indices", indices, expected["indices"], expected["margins"]))
     if "z_q" in expected and not rows[-1].ties:
         rows.append(row("quantized", z_q, expected["z_q"]))
@@ -131,12 +140,8 @@ def _autoencoder(model: Any, given: Arrays, expected: Arrays) -> list[Row]:
 
 def _gpt(model: GPT, given: Arrays, expected: Arrays) -> list[Row]:
     """Compare every layer, the logits, and the logits of a cached run one token at a time."""
-    hidden: list[Tensor] = []
-    hooks = [b.register_forward_hook(lambda _m, _i, out: hidden.append(out)) for b in model.blocks]
     idx = Tensor(given["x"].astype(np.int32))
-    logits = model(idx)
-    for hook in hooks:
-        hook.remove()
+    hidden, logits = watch(model.blocks, lambda: model(idx))
     rows = [row(f"layer {i}", out, expected[f"block_{i}"]) for i, out in enumerate(hidden)]
     rows.append(row("logits", logits, expected["logits"]))
     for batch in sorted({1, idx.shape[0]}):
