@@ -9,11 +9,14 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any, Iterator, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Devices:
@@ -29,11 +32,14 @@ class Devices:
         if self.count > 1:
             dist.init_process_group("nccl" if cuda else "gloo")
 
-    def autocast(self) -> contextlib.AbstractContextManager[object]:
+    def autocast(self) -> Any:
         """bfloat16 where asked for; float32 otherwise."""
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.precision == "bf16"
-        )
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def say(self, line: str) -> None:
+        """Print a line once, however many processes there are."""
+        if self.rank == 0:
+            print(line, flush=True)
 
     def add(self, *tensors: Tensor) -> None:
         """Replace tensors by their sums over the processes."""
@@ -41,13 +47,29 @@ class Devices:
             for tensor in tensors:
                 dist.all_reduce(tensor)
 
-    def share_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Average the gradients over the processes."""
+    def copy_first(self, *tensors: Tensor) -> None:
+        """Give all processes the first one's tensors."""
         if self.count > 1:
-            for p in parameters:
-                if p.grad is not None:
-                    dist.all_reduce(p.grad)
-                    p.grad /= self.count
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def largest(self, *numbers: float) -> list[float]:
+        """The largest value that any process has, number by number."""
+        if self.count == 1:
+            return list(numbers)
+        tensor = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return tensor.tolist()
+
+    def share_gradients(self, parameters: list[nn.Parameter]) -> None:
+        """Average the gradients over the processes, in one message."""
+        if self.count > 1:
+            grads = [p.grad for p in parameters if p.grad is not None]
+            whole = torch.cat([g.flatten() for g in grads])
+            dist.all_reduce(whole)
+            whole /= self.count
+            for grad, part in zip(grads, whole.split([g.numel() for g in grads])):
+                grad.copy_(part.view_as(grad))
 
 
 class Average:
@@ -69,7 +91,7 @@ class Average:
                 self.shadow[name].copy_(value)
 
     @contextlib.contextmanager
-    def applied(self, model: nn.Module) -> object:
+    def applied(self, model: Network) -> Iterator[Network]:
         """Lend the averages to the network for a while."""
         own = {k: v.detach().clone() for k, v in model.state_dict().items()}
         model.load_state_dict(self.shadow)
@@ -86,14 +108,14 @@ class Run:
         self.out, self.steps, self.minutes, self.devices = Path(out), steps, minutes, devices
         self.out.mkdir(parents=True, exist_ok=True)
         self.step, self.seconds = 0, 0.0
-        self.stopped = False
+        self.stopped = self._asked = False
         self._clock = time.monotonic()
         self._sums: dict[str, list[float]] = {}
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
 
     def _stop(self, *_: object) -> None:
-        self.stopped = True
+        self._asked = True
 
     @property
     def last(self) -> Path:
@@ -111,6 +133,10 @@ class Run:
         """Whether to take another step."""
         return self.progress < 1.0 and not self.stopped
 
+    def start(self) -> None:
+        """Begin to count time; what came before was preparation."""
+        self._clock = time.monotonic()
+
     def learning_rate(self, top: float, warm: int = 200) -> float:
         """Warm up, hold, then fall to a twentieth along a cosine."""
         fall = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * max(0.0, self.progress - 0.2) / 0.8))
@@ -121,6 +147,8 @@ class Run:
         self.step += 1
         now = time.monotonic()
         self.seconds, self._clock = self.seconds + now - self._clock, now
+        self.seconds, stopped = self.devices.largest(self.seconds, float(self._asked))
+        self.stopped = stopped > 0  # all processes leave the loop at the same step
         for name, number in numbers.items():
             self._sums.setdefault(name, []).append(float(number))
 
@@ -134,7 +162,7 @@ class Run:
             _draw_curves(self.out / "log.csv", self.out / "curves.png")
         return "  ".join(f"{k} {v:g}" for k, v in row.items())
 
-    def save(self, state: dict[str, object]) -> None:
+    def save(self, state: dict[str, Any]) -> None:
         """Write the checkpoint whole or not at all."""
         if self.devices.rank == 0:
             state = {**state, "step": self.step, "seconds": self.seconds}
@@ -143,7 +171,7 @@ class Run:
             torch.save(state, part)
             os.replace(part, self.last)
 
-    def resume(self) -> dict[str, object] | None:
+    def resume(self) -> dict[str, Any] | None:
         """Read the checkpoint if there is one."""
         if not self.last.is_file():
             return None
@@ -183,10 +211,9 @@ def _draw_curves(log: Path, out: Path, wide: int = 320, high: int = 180) -> None
         low, least = (min(values) for values in zip(*points))
         span = max(max(x for x, _ in points) - low, 1)
         rise = max(max(y for _, y in points) - least, 1e-9)
-        line = [
-            (left + 12 + (wide - 24) * (x - low) / span, top + high - 12 - (high - 40) * (y - least) / rise)
-            for x, y in points
-        ]  # fmt: skip
+        across = [left + 12 + (wide - 24) * (x - low) / span for x, _ in points]
+        up = [top + high - 12 - (high - 40) * (y - least) / rise for _, y in points]
+        line = list(zip(across, up))
         text = f"{name}: {points[-1][1]:g} (from {least:g} to {least + rise:g})"
         draw.text((left + 12, top + 6), text, fill="black")
         draw.line(line if len(line) > 1 else line * 2, fill=(200, 60, 40), width=2)
@@ -210,13 +237,13 @@ def to_pictures(x: Tensor) -> np.ndarray:
 
 
 def seeded(seed: int, devices: Devices, step: int = 0) -> np.random.Generator:
-    """Seed torch and return a generator for the data, other ones for each process and resumption."""
+    """Seed torch; return a generator for the data, another for each process and resumption."""
     torch.manual_seed(seed * 1000 + devices.rank)
     return np.random.default_rng([seed, devices.rank, step])
 
 
-def export(path: Path, state: dict[str, Tensor], configs: dict[str, object]) -> None:
-    """Write a finished network: {"state_dict", "configs"}, as `tools/convert_weights.py` reads it."""
+def export(path: Path, state: dict[str, Tensor], configs: dict[str, Any]) -> None:
+    """Write a finished network as {"state_dict", "configs"}, with the original's names."""
     part = Path(path).with_suffix(".part")
     kept = {k: v.detach().float().cpu().contiguous() for k, v in state.items()}
     torch.save({"state_dict": kept, "configs": configs}, part)

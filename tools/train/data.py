@@ -59,12 +59,16 @@ def pack_folder(out: Path, pictures: Path, maps: Path | None, kind: str, size: i
     from PIL import Image
 
     files = list_pictures(pictures)
-    arrays = {"images": np.stack([_square(f, size, "RGB", Image.Resampling.LANCZOS) for f in files])}
+    arrays = {
+        "images": np.stack([_square(f, size, "RGB", Image.Resampling.LANCZOS) for f in files])
+    }
     if maps is not None:
         named = {f.stem: f for f in list_pictures(maps)}
         missing = [f.stem for f in files if f.stem not in named]
         if missing:
-            raise ValueError(f"{maps} lacks a map for {missing[0]!r} and {len(missing) - 1} others.")
+            raise ValueError(
+                f"{maps} lacks a map for {missing[0]!r} and {len(missing) - 1} others."
+            )
         how = Image.Resampling.NEAREST if kind == "labels" else Image.Resampling.BILINEAR
         arrays[kind] = np.stack([_square(named[f.stem], size, "L", how) for f in files])
     _save(out, arrays)
@@ -108,7 +112,9 @@ def load_pack(folder: Path) -> dict[str, np.ndarray]:
     found = {p: Path(folder) / f"{p}.npy" for p in PARTS}
     found = {p: f for p, f in found.items() if f.is_file()}
     if "images" not in found:
-        raise FileNotFoundError(f"{folder} has no images.npy; make a pack with tools/train/data.py.")
+        raise FileNotFoundError(
+            f"{folder} has no images.npy; make a pack with tools/train/data.py."
+        )
     return {p: np.load(f, mmap_mode="r") for p, f in found.items()}
 
 
@@ -124,6 +130,7 @@ class Photos:
         from PIL import Image
 
         pictures = []
+        picture: Image.Image
         for path in list_pictures(folder):
             with Image.open(path) as file:
                 picture = file.convert("RGB")
@@ -138,7 +145,7 @@ class Photos:
 
         picture = self.pictures[rng.integers(len(self.pictures))]
         longest = min(picture.shape[:2])
-        side = int(round(size * (longest / size) ** rng.uniform(0.0, 1.0) ** 0.7))
+        side = round(float(size * (longest / size) ** rng.uniform(0.0, 1.0) ** 0.7))
         top = rng.integers(picture.shape[0] - side + 1)
         left = rng.integers(picture.shape[1] - side + 1)
         cut = picture[top : top + side, left : left + side]

@@ -64,6 +64,7 @@ class PatchDiscriminator(nn.Module):
         self.main = nn.Sequential(*parts, nn.Conv2d(now, 1, 4, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run the network on (B, C, H, W)."""
         return self.main(x)
 
 

@@ -7,6 +7,7 @@ taming/models/vqgan.py; written anew without what training here does not use.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +29,12 @@ class VQGANConfig:
     n_embed: int = 1024
     embed_dim: int = 32
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, Any]:
         """Return plain values for a checkpoint."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
-    def of(cls, values: dict[str, object]) -> VQGANConfig:
+    def of(cls, values: dict[str, Any]) -> VQGANConfig:
         """Rebuild the sizes from `as_dict`."""
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
@@ -53,6 +54,7 @@ class ResnetBlock(nn.Module):
             self.nin_shortcut = nn.Conv2d(cin, cout, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run the network on (B, C, H, W)."""
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(F.silu(self.norm2(h)))
         return h + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
@@ -67,6 +69,7 @@ class AttnBlock(nn.Module):
         self.q, self.k, self.v, self.proj_out = (nn.Conv2d(channels, channels, 1) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run the network on (B, C, H, W)."""
         h = self.norm(x)
         q, k, v = (f(h).flatten(2).transpose(1, 2) for f in (self.q, self.k, self.v))  # (B, HW, C)
         h = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
@@ -80,6 +83,7 @@ class _Resample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, *((2, 0) if down else (1, 1)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run the network on (B, C, H, W)."""
         if self.down:
             return self.conv(F.pad(x, (0, 1, 0, 1)))
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
@@ -90,13 +94,16 @@ class _Level(nn.Module):
 
     def __init__(self, cin: int, cout: int, blocks: int, attention: bool, resample: str) -> None:
         super().__init__()
-        self.block = nn.ModuleList(ResnetBlock(cin if i == 0 else cout, cout) for i in range(blocks))
+        self.block = nn.ModuleList(
+            ResnetBlock(cin if i == 0 else cout, cout) for i in range(blocks)
+        )
         self.attn = nn.ModuleList(AttnBlock(cout) for _ in range(blocks if attention else 0))
         if resample:
             self.add_module(resample, _Resample(cout, down=resample == "downsample"))
         self.resample = resample
 
     def forward(self, h: Tensor) -> Tensor:
+        """Run the network on (B, C, h, w)."""
         for i, block in enumerate(self.block):
             h = block(h)
             h = self.attn[i](h) if len(self.attn) else h
@@ -110,6 +117,7 @@ class _Mid(nn.Module):
         self.block_2 = ResnetBlock(channels, channels)
 
     def forward(self, h: Tensor) -> Tensor:
+        """Run the network on (B, C, h, w)."""
         return self.block_2(self.attn_1(self.block_1(h)))
 
 
@@ -133,6 +141,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], c.z_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run the network on (B, C, H, W)."""
         h = self.conv_in(x)
         for level in self.down:
             h = level(h)
@@ -160,6 +169,7 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], c.out_ch, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
+        """Run the network on (B, C, h, w)."""
         h = self.mid(self.conv_in(z))
         for level in reversed(self.up):
             h = level(h)
@@ -199,7 +209,7 @@ class Codebook(nn.Module):
         self.total.copy_(self.embedding.weight)
 
     @torch.no_grad()
-    def follow(self, flat: Tensor, indices: Tensor, count: Tensor, total: Tensor) -> None:
+    def follow(self, flat: Tensor, count: Tensor, total: Tensor) -> None:
         """Move the codes towards the means of the vectors that chose them."""
         self.count.lerp_(count, 1.0 - self.decay)
         self.total.lerp_(total, 1.0 - self.decay)

@@ -49,7 +49,14 @@ def find_hits(at: np.ndarray, z: np.ndarray, s: np.ndarray) -> Hits:
     along = at[rows, columns]
     k = np.minimum(along.astype(np.int32), STEPS - 2)
     far = z[rows, columns]
-    return Hits(rows, columns, k * at.shape[1] + columns, along - k, far, (s[columns] / FOCAL * far).astype(np.float32))
+    return Hits(
+        rows,
+        columns,
+        k * at.shape[1] + columns,
+        along - k,
+        far,
+        (s[columns] / FOCAL * far).astype(np.float32),
+    )
 
 
 def canopy(world: World, ground: Ground) -> np.ndarray:
@@ -112,7 +119,9 @@ def _albedo(world: World, hits: Hits, labels: np.ndarray) -> np.ndarray:
     return colour
 
 
-def shade(world: World, hits: Hits, ground: Ground, trees: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def shade(
+    world: World, hits: Hits, ground: Ground, trees: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
     """Colour the ground: matter, sun and sky light, shadows of clouds, haze.
 
     Args:

@@ -122,7 +122,9 @@ def _fir(world: World, thing: Thing, u: np.ndarray, v: np.ndarray) -> tuple[np.n
         green = mix(green, rgb((0.93, 0.95, 0.98)), 0.75 * smoothstep(0.25, 0.75, jag * side + 0.1))
     if world.kind == "autumn":
         green = mix(green, rgb((0.12, 0.26, 0.12)), 0.6)
-    colour = green * _lamp(world, 0.15 + 0.85 * side) * (0.75 + 0.35 * (jag - 0.66) / 0.34)[..., None]
+    colour = (
+        green * _lamp(world, 0.15 + 0.85 * side) * (0.75 + 0.35 * (jag - 0.66) / 0.34)[..., None]
+    )
     return leaves | trunk, np.where(trunk[..., None], _BARK * _lamp(world, side * 0.6), colour)
 
 
@@ -138,12 +140,16 @@ def _oak(world: World, thing: Thing, u: np.ndarray, v: np.ndarray) -> tuple[np.n
     texture = sample(fbm_tile(1.5), u * 0.07 + thing.dice[6], v * 0.07 + thing.dice[7])
     facing = 0.5 * np.sign(world.light[0]) * u + 0.62 * crown_v + 0.16 * texture
     sun = np.clip(0.42 + 0.62 * facing, 0.0, 1.0)
-    colour = _leaf(world, thing, texture) * _lamp(world, sun) * (1.0 - 0.25 * (away > 0.8))[..., None]
+    colour = (
+        _leaf(world, thing, texture) * _lamp(world, sun) * (1.0 - 0.25 * (away > 0.8))[..., None]
+    )
     bark = np.where((trunk & ~leaves)[..., None], _BARK * _lamp(world, 0.5 + 0.0 * sun), colour)
     return leaves | trunk, bark
 
 
-def _house(world: World, thing: Thing, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _house(
+    world: World, thing: Thing, u: np.ndarray, v: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Front with a gable on one side, a longer wall under the roof on the other."""
     d = thing.dice
     u = u if d[3] < 0.5 else -u
@@ -155,8 +161,11 @@ def _house(world: World, thing: Thing, u: np.ndarray, v: np.ndarray) -> tuple[np
     front_wall = front & (v < gable)
     side_wall = (u >= split) & (u < 0.86) & (v < eaves)
     lean = (v - eaves) / (ridge - eaves)
-    roof = (v >= eaves - 0.04) & (v < ridge) & (u > split - lean * (split - middle)) & (
-        u < 0.94 - lean * (split - middle) * 0.9
+    roof = (
+        (v >= eaves - 0.04)
+        & (v < ridge)
+        & (u > split - lean * (split - middle))
+        & (u < 0.94 - lean * (split - middle) * 0.9)
     )
     wall = rgb(_WALLS[int(d[5] * 4) % 4])
     tiles = rgb(_ROOFS[int(d[6] * 4) % 4])

@@ -141,7 +141,7 @@ class Ground:
 
 
 def wood_mask(world: World, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Density of trees: > 0 in a forest; none near the camera, on beaches, rocks and high ground."""
+    """Density of trees: > 0 in a forest; none near the camera, on beaches and high ground."""
     grown = world.noise(fbm_tile(), 4, x / 60.0, z / 60.0) + world.woods
     grown = grown - 3.0 * smoothstep(7.0, 13.0, y) - 3.0 * smoothstep(0.5, 0.15, y)
     return grown - 4.0 * smoothstep(14.0, 8.0, z)

@@ -20,7 +20,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from scene_light import air, clouds, disc, mix, stars
 from scene_paint import (
-    CLOUD, LABELS, SKY, SUN, WATER, canopy, cover, find_hits, paint_water, shade,
+    CLOUD,
+    LABELS,
+    SKY,
+    SUN,
+    WATER,
+    canopy,
+    cover,
+    find_hits,
+    paint_water,
+    shade,
 )  # fmt: skip
 from scene_things import Canvas, draw, find_things
 from scene_world import CLASSES, FAR, FOCAL, NEAR, STEPS, World, cast, make_world, sample_ground
@@ -131,14 +140,16 @@ def _paint(world: World, rows: int, columns: int) -> Canvas:
     ground = sample_ground(world, s)
     trees = canopy(world, ground)
     at, z = cast(ground, np.where(ground.y > 0.0, ground.y + trees, ground.y), world, t)
-    z[at >= STEPS] = FAR
+    z = np.where(at >= STEPS, np.float32(FAR), np.minimum(z, np.float32(0.99 * FAR)))
     hits = find_hits(at, z, s)
     found = cover(world, hits, ground)
     picture[hits.rows, hits.columns] = shade(world, hits, ground, trees, found)
     labels[hits.rows, hits.columns] = found
     below = (at >= STEPS) & (t[:, None] < 0.0)  # beyond the last sample: water up to the horizon
     labels[below] = WATER
-    z[below] = np.minimum(FOCAL * world.eye / -np.broadcast_to(t[:, None], z.shape)[below], FAR)
+    z[below] = np.minimum(
+        FOCAL * world.eye / -np.broadcast_to(t[:, None], z.shape)[below], 0.99 * FAR
+    )
 
     canvas = Canvas(picture, labels, z, s, t)
     for thing in find_things(world, columns / rows / 2.0):

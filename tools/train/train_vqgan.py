@@ -4,7 +4,8 @@
     python tools/train/train_vqgan.py --out runs/labels --pack runs/scenes --kind labels
 
 The run may be stopped at any moment; the same command goes on from there. At the end `model.ckpt`
-holds the averaged network. With several GPUs: torchrun --nproc-per-node=N tools/train/train_vqgan.py.
+holds the averaged network. Several GPUs, or one process for each core that others use too:
+`torchrun --nproc-per-node=N tools/train/train_vqgan.py ...`; the batch is each process's own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +38,8 @@ def parse() -> argparse.Namespace:
     p.add_argument("--photos", type=Path, help="folder of photographs to mix in")
     p.add_argument("--photo-share", type=float, default=0.3)
     p.add_argument("--n-labels", type=int, default=len(LABELS))
-    p.add_argument("--size", type=int, default=128, help="side of the training squares")
+    p.add_argument("--size", type=int, default=128, help="nominal side of the pictures")
+    p.add_argument("--crop", type=int, help="side of the training squares, at most --size")
     p.add_argument("--ch", type=int, default=32)
     p.add_argument("--ch-mult", type=int, nargs="+", default=(1, 1, 2, 4))
     p.add_argument("--num-res-blocks", type=int, default=1)
@@ -73,7 +76,7 @@ class Feed:
         return to_input(np.stack([self._one() for _ in range(n)]), self.args)
 
     def _one(self) -> np.ndarray:
-        size = self.args.size
+        size = self.args.crop or self.args.size
         if self.photos is not None and self.rng.random() < self.args.photo_share:
             cut = self.photos.crop(self.rng, size).astype(np.float32) / 255.0
             gain = self.rng.uniform(0.85, 1.15, 3).astype(np.float32)
@@ -119,7 +122,7 @@ class Trainer:
         self.average = Average(self.model)
         self.vectors: list[Tensor] = []
 
-    def parts(self) -> dict[str, object]:
+    def parts(self) -> dict[str, Any]:
         """What a checkpoint holds."""
         book = self.model.quantize
         return {
@@ -129,7 +132,7 @@ class Trainer:
             "count": book.count, "total": book.total, "configs": {"model": self.config.as_dict()},
         }  # fmt: skip
 
-    def load(self, state: dict[str, object]) -> None:
+    def load(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.model.load_state_dict(state["model"])
         self.judge.load_state_dict(state["judge"])
@@ -149,7 +152,8 @@ class Trainer:
         count = torch.bincount(indices, minlength=n).float()
         total = torch.zeros_like(book.total).index_add_(0, indices, flat.detach())
         self.devices.add(count, total)
-        book.follow(flat.detach(), indices, count, total)
+        book.follow(flat.detach(), count, total)
+        self.devices.copy_first(book.embedding.weight.data, book.count, book.total)
         return z + (q - z).detach(), F.mse_loss(z, q.detach()), indices
 
     def step(self, x: Tensor) -> dict[str, float]:
@@ -186,7 +190,9 @@ class Trainer:
         """Collect latents before the codebook starts, and start it when the time has come."""
         self.vectors.append(z.detach().permute(0, 2, 3, 1).reshape(-1, z.shape[1])[::4])
         if self.run.step == self.args.free_steps - 1:
-            self.model.quantize.fill(torch.cat(self.vectors[-60:]))
+            book = self.model.quantize
+            book.fill(torch.cat(self.vectors[-60:]))
+            self.devices.copy_first(book.embedding.weight.data, book.count, book.total)
             self.vectors = []
 
     def reconstruction(self, x: Tensor, y: Tensor) -> Tensor:
@@ -237,22 +243,23 @@ def main() -> None:
     rng = seeded(args.seed, devices, state["step"] if state else 0)
     if state:
         trainer.load(state)
-        print(f"resumed at step {run.step}", flush=True)
-        torch.set_rng_state(state["torch_rng"].cpu())
+        devices.say(f"resumed at step {run.step}")
     feed = Feed(args, rng)
     shown = feed.batch(8).to(devices.device)
+    run.start()
     while run.going:
         run.count(**trainer.step(feed.batch(args.batch).to(devices.device)))
         if run.step % args.log_every == 0:
-            print(run.log(), flush=True)
+            devices.say(run.log())
         if run.step % args.save_every == 0:
             run.save(trainer.parts())
-            trainer.report(shown)
+            if devices.rank == 0:
+                trainer.report(shown)
     run.save(trainer.parts())
     if devices.rank == 0 and not run.stopped:
         trainer.report(shown)
         export(run.out / "model.ckpt", trainer.average.shadow, {"model": trainer.config.as_dict()})
-    print("stopped" if run.stopped else "done", flush=True)
+    devices.say("stopped" if run.stopped else "done")
 
 
 if __name__ == "__main__":
