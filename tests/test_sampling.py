@@ -156,3 +156,17 @@ def test_top_k_over_the_vocabulary_is_refused():
 def test_logits_that_are_not_finite_are_refused(value):
     with pytest.raises(ValueError, match="not finite"):
         filter_logits(np.array([0.0, value]), SamplingParams())
+
+
+def test_draws_equal_the_plain_rule_for_large_vocabularies_with_ties():
+    rng = np.random.RandomState(0)
+    for trial in range(24):
+        # few decimals: many logits tie, at the k-th and at the end of the nucleus too
+        logits = np.round(rng.standard_normal((2, 2000)) * 3, trial % 4 + 1).astype(np.float32)
+        params = SamplingParams(0.7, [None, 2, 50, 600][trial % 4], [1.0, 0.9, 0.3][trial % 3])
+        drawn = draw(logits, params, seed=trial, samples=[3, 8], position=trial)
+        for row, sample in enumerate([3, 8]):
+            p = plain_filter(logits[row], params.temperature, params.top_k, params.top_p)
+            with np.errstate(divide="ignore"):
+                noisy = np.log(p) + gumbel(trial, sample, trial, 2000)
+            assert drawn[row] == np.argmax(noisy)

@@ -27,7 +27,9 @@ def check_seed(seed: int) -> int:
     return int(seed)
 
 
-def gumbel(seed: int, sample: int, position: int, size: int) -> np.ndarray:
+def gumbel(
+    seed: int, sample: int, position: int, size: int, keep: np.ndarray | None = None
+) -> np.ndarray:
     """Draw standard Gumbel noise, float64 (size,).
 
     Args:
@@ -35,7 +37,10 @@ def gumbel(seed: int, sample: int, position: int, size: int) -> np.ndarray:
         sample: Number of the sample in the run, >= 0.
         position: Number of the token in the picture, row by row, >= 0.
         size: Tokens to choose from.
+        keep: Return the noise of these tokens only, in their order; the same numbers.
     """
     stream = np.random.Philox(counter=[0, 0, 0, position], key=[seed, sample])
     uniform = np.random.Generator(stream).random(size)
+    if keep is not None:
+        uniform = uniform[keep]
     return -np.log(-np.log(np.maximum(uniform, SMALLEST_UNIFORM)))

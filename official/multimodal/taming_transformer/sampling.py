@@ -9,6 +9,9 @@ import numpy as np
 
 from .noise import gumbel
 
+BLOCK = 16
+"""Logits that are looked at together in the search for the k-th largest."""
+
 
 @dataclass(frozen=True)
 class SamplingParams:
@@ -61,20 +64,44 @@ def filter_logits(logits: np.ndarray, params: SamplingParams) -> np.ndarray:
     Raises:
         ValueError: A logit is NaN or infinite (the network's weights are damaged).
     """
+    kept, scaled = _filter(logits, params)
+    filtered = np.full(logits.shape, -np.inf)
+    filtered[kept] = scaled
+    return filtered
+
+
+def _filter(logits: np.ndarray, params: SamplingParams) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tokens that pass, in order, and their scaled logits in float64."""
     if not np.isfinite(logits).all():
         raise ValueError("the network returned a logit that is not finite: its weights are damaged")
-    scaled = logits.astype(np.float64) / params.temperature
-    if params.top_k is not None and params.top_k < scaled.size:
-        smallest = np.partition(scaled, -params.top_k)[-params.top_k]
-        scaled[scaled < smallest] = -np.inf  # ties with the k-th stay, as in the original
+    kept = np.arange(logits.size)
+    if params.top_k is not None and params.top_k < logits.size:
+        # ties with the k-th stay, as in the original
+        kept = np.flatnonzero(logits >= _kth_largest(logits, params.top_k))
+    scaled = logits[kept].astype(np.float64) / params.temperature
     if params.top_p < 1:
-        left = np.flatnonzero(scaled > -np.inf)
-        order = left[np.argsort(-scaled[left], kind="stable")]
-        weights = np.exp(scaled[order] - scaled[order[0]])
-        reached = np.cumsum(weights / weights.sum())
-        # a token stays if the tokens before it have not reached top_p yet
-        scaled[order[1:][reached[:-1] >= params.top_p]] = -np.inf
-    return scaled
+        inside = np.sort(_nucleus(scaled, params.top_p))
+        kept, scaled = kept[inside], scaled[inside]
+    return kept, scaled
+
+
+def _kth_largest(logits: np.ndarray, k: int) -> float:
+    blocks = logits[: logits.size // BLOCK * BLOCK].reshape(-1, BLOCK).max(axis=1)
+    if k <= blocks.size:  # k blocks reach the bound, so k logits do: a smaller set to search
+        logits = logits[logits >= np.partition(blocks, -k)[-k]]
+    return float(np.partition(logits, -k)[-k])
+
+
+def _nucleus(scaled: np.ndarray, top_p: float) -> np.ndarray:
+    """Return the indices of the likeliest tokens that reach top_p together, likeliest first."""
+    weights = np.exp(scaled - scaled.max())
+    # all tokens below this share together cannot be what top_p needs: no use sorting them
+    share = 0.5 * (1 - top_p) * weights.sum() / weights.size
+    likely = np.flatnonzero(weights >= share)
+    order = likely[np.argsort(-scaled[likely], kind="stable")]
+    reached = np.cumsum(weights[order]) / weights.sum()
+    # a token stays if the tokens before it have not reached top_p yet
+    return order[: 1 + int((reached[:-1] < top_p).sum())]
 
 
 def draw(
@@ -100,8 +127,8 @@ def draw(
     """
     tokens = np.empty(len(samples), np.int32)
     for row, sample in enumerate(samples):
-        filtered = filter_logits(logits[row], params)
+        kept, scaled = _filter(logits[row], params)
         if params.top_k != 1:
-            filtered = filtered + gumbel(seed, sample, position, filtered.size)
-        tokens[row] = np.argmax(filtered)
+            scaled = scaled + gumbel(seed, sample, position, logits.shape[1], kept)
+        tokens[row] = kept[np.argmax(scaled)]
     return tokens
