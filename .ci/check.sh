@@ -17,6 +17,10 @@ step 'ruff check' "$python" -m ruff check .
 step 'ruff format' "$python" -m ruff format --check .
 step 'codespell' "$python" -m codespell_lib
 step 'mypy' "$python" -m mypy
+if [ -x .venv/bin/shellcheck ]; then # Linux alone has them as wheels
+    step 'shellcheck' .venv/bin/shellcheck tools/run.sh .ci/check.sh .ci/run
+    step 'hadolint' .venv/bin/hadolint Dockerfile
+fi
 for other in ${SMOKE_PYTHONS:-}; do
     step "smoke test with $other" "$other" .ci/smoke.py
 done

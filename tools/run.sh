@@ -20,7 +20,8 @@ import ensurepip, venv
 version = "%d.%d" % sys.version_info[:2]
 path = sys.executable
 if sys.prefix != sys.base_prefix:
-    path = os.path.join(sys.base_prefix, "bin", "python" + version)
+    base = os.path.join(sys.base_prefix, "bin", "python" + version)
+    path = base if os.path.exists(base) else path
 print(version, path)
 '
 
@@ -186,7 +187,7 @@ install() {
 }
 
 pip_install() {
-    [ -t 2 ] || set -- --quiet "$@"
+    [ -t 2 ] || set -- --quiet --quiet "$@" # errors alone
     bounded "$INSTALL_LIMIT" "$folder/bin/python" -I -m pip install \
         --timeout "${PIP_DEFAULT_TIMEOUT:-30}" --retries "${PIP_RETRIES:-3}" \
         --disable-pip-version-check --no-input "$@" >&2 </dev/null ||
