@@ -135,7 +135,7 @@ def test_final_error_lists_every_source_and_the_cure(site: Site, cache: Path) ->
 
 
 def test_model_without_sources_says_so() -> None:
-    assert "no published source" in unavailable()
+    assert "no published source is known" in unavailable()
 
 
 def test_part_is_taken_out_of_a_larger_checkpoint(site: Site) -> None:

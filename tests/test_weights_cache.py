@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from weight_files import NAME, SHAPES, pickle_bytes, same, tensors
 
+from official.multimodal.taming_transformer.bar import terminal_bar
 from official.multimodal.taming_transformer.cache import (
     bundled_file,
     cache_dir,
@@ -125,6 +127,35 @@ def test_changed_file_is_found_when_it_is_asked_for(cached: Path, damage: str) -
 def test_cached_weights_of_other_shapes_are_refused(cached: Path) -> None:
     with pytest.raises(CheckpointError, match=r"first difference: encoder\.b"):
         cached_weights(NAME, {**SHAPES, "encoder.b": (7,)})
+
+
+def test_file_without_a_record_is_adopted_only_if_asked(cached: Path) -> None:
+    record_file(NAME).unlink()
+    assert cached_weights(NAME, SHAPES, adopt=False) is None
+    assert not record_file(NAME).exists()
+    assert cached_weights(NAME, SHAPES) == cached
+    assert record_file(NAME).exists()
+
+
+def test_reading_the_cache_writes_nothing(cached: Path) -> None:
+    before = {path: path.stat() for path in cached.parent.rglob("*")}
+    assert find_weights(NAME, SHAPES) == cached
+    assert {path: path.stat() for path in cached.parent.rglob("*")} == before
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_bar_is_drawn_for_people_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream, drawn in ((io.StringIO(), False), (Terminal(), True)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        show = terminal_bar()
+        for done in (0, 50, 10, 100, 0, 100):  # a second source may have a file of that name
+            show("some.ckpt", done, 100)
+        assert ("some.ckpt" in stream.getvalue()) is drawn
+        assert stream.getvalue().count("100%") == (2 if drawn else 0)
 
 
 def test_unreadable_record_is_made_anew(cached: Path) -> None:

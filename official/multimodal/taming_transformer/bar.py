@@ -16,7 +16,7 @@ def terminal_bar() -> FileProgress:
     bars: dict[str, Any] = {}
 
     def show(label: str, done: int, total: int | None) -> None:
-        if label not in bars:
+        if label not in bars or done < bars[label].n:
             quiet = not sys.stderr.isatty()
             bars[label] = tqdm(
                 desc=label, total=total, unit="B", unit_scale=True, disable=quiet, leave=True

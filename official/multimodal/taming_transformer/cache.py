@@ -122,12 +122,16 @@ def check_shapes(path: Path, expected: Shapes) -> None:
     )
 
 
-def cached_weights(name: str, expected: Shapes) -> Path | None:
+def cached_weights(name: str, expected: Shapes, *, adopt: bool = True) -> Path | None:
     """Return the cached file of a model after a quick look at it, or None if there is none.
 
     Length, header and names are compared with the record and the model; the bytes of the
-    tensors are not read: `verify_weights` does that. A file that somebody has put there is
-    recorded if it fits.
+    tensors are not read: `verify_weights` does that.
+
+    Args:
+        name: The model.
+        expected: Parameter name -> shape.
+        adopt: Record a file that somebody has put there, if it fits; else it is none.
 
     Raises:
         CheckpointError: the file is not the recorded one or not of this model.
@@ -137,6 +141,8 @@ def cached_weights(name: str, expected: Shapes) -> Path | None:
         return None
     facts = read_record(name).get("file")
     if facts is None:
+        if not adopt:
+            return None
         check_shapes(path, expected)
         _record(name, f"put by hand: {path}", sha256_of(path), {})
         return path

@@ -59,7 +59,7 @@ def find_weights(
     shipped = bundled_file(name)
     if shipped.is_file():
         return shipped
-    found = cached_weights(name, expected)
+    found = _settled(name, expected)
     if found is not None:
         return found
     request = Request(
@@ -119,6 +119,14 @@ def add_weights(
             raise CheckpointError(_located(str(error), origin)) from None
 
 
+def _settled(name: str, expected: Shapes) -> Path | None:
+    """Return the cached file where nothing is wrong with it; nothing is locked or written."""
+    try:
+        return cached_weights(name, expected, adopt=False)
+    except CheckpointError:  # or it is just being replaced: a second look, locked, will tell
+        return None
+
+
 def is_offline() -> bool:
     """Tell whether ``TAMING_OFFLINE`` forbids asking any server."""
     return os.environ.get("TAMING_OFFLINE", "").lower() not in ("", "0", "no", "off", "false")
@@ -171,7 +179,7 @@ def _advice(request: Request, tried: Sequence[str]) -> str:
     lines = [f"no weights for {name}; places tried: {len(tried)}", *(f"  {t}" for t in tried)]
     mirror = os.environ.get("TAMING_MIRROR")
     if not request.sources:
-        lines.append("  no published source of this model is known")
+        lines.append(f"  no published source is known, and there is no {bundled_file(name)}")
     if not mirror:
         lines.append("  no mirror is named by TAMING_MIRROR")
     lines += [
