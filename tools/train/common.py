@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any, Iterator, TypeVar
+from typing import Any, Iterator, Sequence, TypeVar
 
 import numpy as np
 import torch
@@ -84,11 +84,11 @@ class Average:
         """Take one step towards the network's tensors, larger ones at first."""
         self.steps += 1
         decay = min(self.decay, self.steps / (self.steps + 20.0))
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                self.shadow[name].lerp_(value, 1.0 - decay)
-            else:
-                self.shadow[name].copy_(value)
+        now = model.state_dict()
+        moving = [k for k, v in now.items() if v.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.shadow[k] for k in moving], [now[k] for k in moving], 1.0 - decay
+        )
 
     @contextlib.contextmanager
     def applied(self, model: Network) -> Iterator[Network]:
@@ -183,7 +183,7 @@ class Run:
 
 
 def _append(path: Path, row: dict[str, float]) -> None:
-    rows = []
+    rows: list[dict[str, Any]] = []
     if path.is_file():
         with path.open(newline="") as file:
             rows = [r for r in csv.DictReader(file) if int(r["step"]) < row["step"]]
@@ -208,7 +208,7 @@ def _draw_curves(log: Path, out: Path, wide: int = 320, high: int = 180) -> None
     for i, name in enumerate(names):
         points = [(int(r["step"]), float(r[name])) for r in rows if r.get(name)]
         left, top = i % 4 * wide, i // 4 * high
-        low, least = (min(values) for values in zip(*points))
+        low, least = points[0][0], min(y for _, y in points)
         span = max(max(x for x, _ in points) - low, 1)
         rise = max(max(y for _, y in points) - least, 1e-9)
         across = [left + 12 + (wide - 24) * (x - low) / span for x, _ in points]
@@ -220,7 +220,7 @@ def _draw_curves(log: Path, out: Path, wide: int = 320, high: int = 180) -> None
     page.save(out)
 
 
-def save_sheet(path: Path, rows: list[np.ndarray]) -> None:
+def save_sheet(path: Path, rows: Sequence[np.ndarray]) -> None:
     """Write rows of pictures, each (n, H, W, 3) uint8, as one PNG."""
     from PIL import Image
 

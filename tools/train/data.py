@@ -89,11 +89,11 @@ def list_pictures(folder: Path) -> list[Path]:
 def _square(path: Path, size: int, mode: str, how: int) -> np.ndarray:
     from PIL import Image
 
-    with Image.open(path) as picture:
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    with Image.open(path) as file:
+        side = min(file.size)
+        left, top = (file.width - side) // 2, (file.height - side) // 2
         box = (left, top, left + side, top + side)
-        picture = picture if picture.mode == mode or mode == "L" else picture.convert(mode)
+        picture = file if mode == "L" else file.convert(mode)  # a map's numbers stay as they are
         return np.asarray(picture.resize((size, size), how, box=box))
 
 

@@ -36,7 +36,8 @@ class VQGANConfig:
     @classmethod
     def of(cls, values: dict[str, Any]) -> VQGANConfig:
         """Rebuild the sizes from `as_dict`."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        plain: dict[str, Any] = {k: tuple(v) if type(v) is list else v for k, v in values.items()}
+        return cls(**plain)
 
 
 def _norm(channels: int) -> nn.GroupNorm:
@@ -213,7 +214,7 @@ class Codebook(nn.Module):
         """Move the codes towards the means of the vectors that chose them."""
         self.count.lerp_(count, 1.0 - self.decay)
         self.total.lerp_(total, 1.0 - self.decay)
-        dead = self.count < 0.02 * self.count.mean()
+        dead = self.count < 0.12 * self.count.mean()
         fresh = flat[torch.randint(len(flat), (int(dead.sum()),), device=flat.device)]
         self.total[dead], self.count[dead] = fresh * self.count.mean(), self.count.mean()
         self.embedding.weight.copy_(self.total / self.count.clamp(min=1e-5)[:, None])

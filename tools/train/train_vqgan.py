@@ -117,8 +117,8 @@ class Trainer:
         self.judge = PatchDiscriminator(channels).to(devices.device)
         self.filters = FilterLoss(channels).to(devices.device)
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
-        self.opt = torch.optim.Adam(self.weights, betas=(0.8, 0.98))
-        self.judge_opt = torch.optim.Adam(self.judge.parameters(), betas=(0.5, 0.9))
+        self.opt = torch.optim.Adam(self.weights, betas=(0.8, 0.98), fused=True)
+        self.judge_opt = torch.optim.Adam(self.judge.parameters(), betas=(0.5, 0.9), fused=True)
         self.average = Average(self.model)
         self.vectors: list[Tensor] = []
 
