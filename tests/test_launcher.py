@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -319,6 +320,33 @@ def test_inherited_python_variables_are_ignored_and_a_move_is_survived(checkout,
     (moved.root / "requirements.txt").open("a").write("# changed\n")
     assert moved.run("setup").returncode == 0
     assert not checkout.root.exists()
+
+
+@pytest.mark.parametrize("libraries", ["", "libGL.so.1 libgthread-2.0.so.0"])
+def test_ci_installs_what_the_system_lacks_and_runs_every_test(checkout, libraries):
+    bash = shutil.which("bash")
+    assert bash
+    shutil.copy(ROOT / ".ci" / "run", checkout.root / ".ci" / "run")
+    (checkout.root / "tools" / "run.sh").write_text('echo "launched: $*"\n')
+    answers = {
+        "id": "echo 0",
+        "git": "",
+        "ldconfig": f"echo '{libraries}'",
+        "apt-get": f'echo "$*" >>"{checkout.log}"',
+    }
+    for name, text in answers.items():
+        write_program(checkout.bin / name, f"#!/bin/sh\n{text}\n")
+    done = subprocess.run(
+        [bash, str(checkout.root / ".ci" / "run")],
+        env=checkout.environment(CI="true"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, "launched: test --all\n"), done.stderr
+    installed = checkout.log.read_text() if checkout.log.exists() else ""
+    assert ("libgl1 libglib2.0-0" in installed) == (not libraries)
 
 
 @pytest.mark.slow
