@@ -171,6 +171,12 @@ def test_size_cuts_map_and_picture_alike():
         read_depth(ramp, size=0)
 
 
+def test_an_odd_rest_is_halved_downwards():
+    tall = np.arange(7 * 4).reshape(7, 4)
+    assert np.array_equal(resize_and_crop(tall, 4, interpolation="nearest"), tall[1:5])
+    assert np.array_equal(resize_and_crop(tall.T, 4, interpolation="nearest"), tall.T[:, 1:5])
+
+
 def test_depth_is_normalised_before_it_is_cut():
     depth = np.zeros((8, 16))
     depth[0, 0], depth[0, 15] = -10.0, 10.0

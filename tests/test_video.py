@@ -160,6 +160,47 @@ def test_ctrl_c_leaves_a_film_of_whole_frames(tmp_path, wait):
     assert frames[:, :6].max() < 30  # half a frame would have shifted this bar
 
 
+_INTERRUPTED = """
+import signal, sys, numpy as np
+from official.multimodal.taming_transformer.video import VideoWriter
+
+class Interrupt(Exception):
+    pass
+
+def interrupt(number, frame):
+    global writing
+    if writing:
+        writing = False
+        raise Interrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+caught, writing = 0, False
+with VideoWriter(sys.argv[1], quality=30) as video:
+    for i in range(100):
+        frame = np.full((721, 1281, 3), 100, np.uint8)
+        frame[:60] = 0
+        signal.setitimer(signal.ITIMER_REAL, 0.004)
+        try:
+            writing = True
+            video.write(frame)
+            writing = False
+        except Interrupt:
+            caught += 1
+print(caught)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="interrupts by an alarm signal")
+def test_an_interrupted_write_leaves_no_half_frame_behind(tmp_path):
+    command = [sys.executable, "-c", _INTERRUPTED, str(tmp_path / "a.mp4")]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) > 0
+    _, frames = _read_back(tmp_path / "a.mp4")
+    assert frames[:, :50].max() < 30
+    assert frames[:, 70:, :1281].min() > 80
+
+
 def test_no_frames_no_file(tmp_path):
     _write(tmp_path / "a.mp4", [])
     assert _listing(tmp_path) == []
