@@ -140,7 +140,11 @@ def fitting_models(found: Shapes, candidates: Candidates) -> tuple[str, ...]:
     """Return the names of all models whose tensors are exactly those found."""
     kept, _ = _without_training(found)
     table = candidates() if callable(candidates) else candidates
-    return tuple(name for name, shapes in table.items() if _best_match(kept, shapes).complete)
+    return tuple(
+        name
+        for name, shapes in table.items()
+        if len(shapes) == len(kept) and _best_match(kept, shapes).complete
+    )
 
 
 def guess_model(found: Shapes, candidates: Candidates) -> str | None:
