@@ -1,0 +1,167 @@
+"""What can be seen of a run while it is under way: pictures, a film and a bar."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, contextmanager
+from typing import Callable, Iterator
+
+import numpy as np
+from tqdm import tqdm
+
+from .drawing import Drawing
+from .image import write_png
+from .options import SamplerOptions
+from .store import PictureStore, Progress
+from .video import VideoWriter
+
+PREVIEW_SHARE = 0.1
+"""Part of the sampling time that previews may take where ``update_every`` is not given."""
+
+SAVE_EVERY = 10.0
+"""Seconds between two savings of a run that is under way."""
+
+Decode = Callable[[np.ndarray], np.ndarray]
+"""From tokens (h, w) to a picture uint8 (H, W, 3)."""
+
+
+class PreviewClock:
+    """Decide after which cells a preview is made.
+
+    Args:
+        every: After this many cells; ``None`` is as often as the share allows.
+        share: Part of the time without previews that previews may take.
+        now: A clock in seconds.
+    """
+
+    def __init__(
+        self,
+        every: int | None,
+        share: float = PREVIEW_SHARE,
+        now: Callable[[], float] = time.perf_counter,
+    ):
+        self._every, self._share, self._now = every, share, now
+        self._began, self._spent, self._last = now(), 0.0, 0.0
+
+    def due(self, number: int) -> bool:
+        """Tell whether a preview after cell ``number`` is due, at the cost of the latest one."""
+        if self._every is not None:
+            return number % self._every == 0
+        sampling = self._now() - self._began - self._spent
+        return self._spent + self._last <= self._share * sampling
+
+    @contextmanager
+    def preview(self) -> Iterator[None]:
+        """Count the time of the block as a preview's."""
+        began = self._now()
+        yield
+        self._last = self._now() - began
+        self._spent += self._last
+
+
+def draw_quietly(drawing: Drawing, progress: bool | None) -> np.ndarray:
+    """Draw without files and return the tokens int32 (B, h, w)."""
+    indices = drawing.fill
+    with progress_bar(drawing.total, 0, progress) as bar:
+        for step in drawing.steps():
+            indices = step.indices
+            bar.update()
+    return indices
+
+
+def draw_to_files(
+    drawing: Drawing, store: PictureStore, options: SamplerOptions, decode: Decode
+) -> Progress:
+    """Draw, show and save as it goes; go on where the store says.
+
+    However it ends (Ctrl-C too), the film plays and what is drawn is saved.
+    """
+    state = store.progress
+    clock = PreviewClock(options.update_every)
+    with ExitStack() as stack:
+        show = _Shown(drawing, store, decode)
+        if options.animate:
+            show.film = stack.enter_context(
+                VideoWriter(store.path("_sampling.mp4"), fps=options.fps)
+            )
+            store.add(store.path("_sampling.mp4"))
+        with clock.preview():
+            show.first()
+        for number in _numbers_before(state, options.update_every):
+            show.preview(number, drawing.partly(np.asarray(state.indices), number))
+        bar = stack.enter_context(progress_bar(drawing.total, state.done, options.progress))
+        state = _draw(drawing, store, state, clock, show, bar)
+        if show.film is not None and drawing.total not in show.numbers:
+            show.film.write(decode(np.asarray(state.indices)[0]))
+    return state
+
+
+def _draw(
+    drawing: Drawing,
+    store: PictureStore,
+    state: Progress,
+    clock: PreviewClock,
+    show: _Shown,
+    bar: tqdm,
+) -> Progress:
+    indices, done, saved = state.indices, state.done, time.monotonic()
+    try:
+        for step in drawing.steps(indices, done):
+            indices, done = step.indices, step.number
+            bar.update()
+            if clock.due(done):
+                with clock.preview():
+                    show.preview(done, indices)
+            if time.monotonic() - saved > SAVE_EVERY:
+                store.save(Progress(indices, done, tuple(show.numbers)))
+                saved = time.monotonic()
+    except BaseException:
+        store.save(Progress(indices, done, tuple(show.numbers)))
+        raise
+    return Progress(drawing.fill if indices is None else indices, done, tuple(show.numbers))
+
+
+def _numbers_before(state: Progress, every: int | None) -> list[int]:
+    """Return after which cells there were previews, or would have been."""
+    if state.indices is None:
+        return []
+    if every is not None:
+        return list(range(every, state.done + 1, every))
+    return [number for number in state.shown if 0 < number <= state.done]
+
+
+class _Shown:
+    """Previews of the first sample: files, and frames of the film."""
+
+    def __init__(self, drawing: Drawing, store: PictureStore, decode: Decode):
+        self._drawing, self._store, self._decode = drawing, store, decode
+        self.film: VideoWriter | None = None
+        self.numbers: list[int] = []
+
+    def first(self) -> None:
+        """Show what there is before the first cell."""
+        self._write("_first_sample.png", self._drawing.fill)
+
+    def preview(self, number: int, indices: np.ndarray) -> None:
+        """Show the tokens (B, h, w) after ``number`` cells."""
+        self._write(f"_sample_{number}.png", indices)
+        self.numbers.append(number)
+
+    def _write(self, ending: str, indices: np.ndarray) -> None:
+        picture, path = self._decode(indices[0]), self._store.path(ending)
+        write_png(path, picture)
+        self._store.add(path)
+        if self.film is not None:
+            self.film.write(picture)
+
+
+def progress_bar(total: int, done: int, progress: bool | None) -> tqdm:
+    """Return a bar on stderr with rate and remaining time.
+
+    Args:
+        total: Cells in all.
+        done: Cells drawn before.
+        progress: ``None`` draws it where stderr is a terminal.
+    """
+    disable = None if progress is None else not progress
+    return tqdm(total=total, initial=done, unit="token", disable=disable)
