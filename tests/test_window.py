@@ -170,7 +170,7 @@ def test_keys_and_values_of_returning_windows_stay_within_the_budget(gpt):
         frame = frame_at(i, j, shape, side, side // 2)
         cells = (i - frame.top) * frame.width + j - frame.left
         logits(frame, indices, cells, i + 1 < shape[0])
-        held = sum(cache.nbytes for cache, _ in logits._kept.values())
+        held = sum(cache.nbytes for cache, _, _ in logits._kept.values())
         most = max(most, held)
         assert held <= budget
     assert most > 0

@@ -124,8 +124,9 @@ def attend(q: Tensor, segments: tuple[Segment, ...], mask: Tensor | None) -> Ten
 
     Args:
         q: Scaled queries (B, n_head, T, head_dim) of the newest T tokens.
-        segments: Oldest first; the last ends with the T tokens, and is nothing else if T > 1.
-        mask: Added to the scores of the newest T tokens (T, T), or ``None`` for T = 1.
+        segments: Oldest first; with a mask, the last is the T tokens and nothing else.
+        mask: Added to the scores of the newest T tokens (T, T), or ``None`` where every query
+            sees every key.
 
     Returns:
         (B, n_head, T, head_dim).
@@ -156,12 +157,19 @@ class CausalSelfAttention(M.Module):
         b, t, c = x.shape
         return x.reshape(b, t, self.n_head, c // self.n_head).transpose(0, 2, 1, 3)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: KVCache, layer: int) -> Tensor:
-        """Map (B, T, n_embd) of the newest tokens to the same shape; the cache grows by T."""
+    def forward(
+        self, x: Tensor, mask: Tensor | None, cache: KVCache, layer: int, last: bool
+    ) -> Tensor:
+        """Map (B, T, n_embd) of the newest tokens to the same shape; the cache grows by T.
+
+        With ``last`` only the last position is mapped: (B, 1, n_embd).
+        """
+        segments = cache.extend(layer, Segment(self._heads(self.key(x)), self._heads(self.value(x))))
+        if last:
+            x, mask = x[:, -1:], None  # the last token sees everything
         b, t, c = x.shape
         q = self._heads(self.query(x) * (c // self.n_head) ** -0.5)
-        new = Segment(self._heads(self.key(x)), self._heads(self.value(x)))
-        y = attend(q, cache.extend(layer, new), mask)
+        y = attend(q, segments, mask)
         return self.proj(y.transpose(0, 2, 1, 3).reshape(b, t, c))
 
 
@@ -179,9 +187,12 @@ class Block(M.Module):
             Linear(4 * config.n_embd, config.n_embd),
         ]
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: KVCache, layer: int) -> Tensor:
-        """Map (B, T, n_embd) to the same shape."""
-        x = x + self.attn(self.ln1(x), mask, cache, layer)
+    def forward(
+        self, x: Tensor, mask: Tensor | None, cache: KVCache, layer: int, last: bool = False
+    ) -> Tensor:
+        """Map (B, T, n_embd) to the same shape; with ``last``, its last position only."""
+        gathered = self.attn(self.ln1(x), mask, cache, layer, last)
+        x = (x[:, -1:] if last else x) + gathered
         h = self.ln2(x)
         for step in self.mlp:
             h = step(h)
@@ -231,8 +242,9 @@ class GPT(Network):
         x = self.tok_emb(idx) + self.pos_emb[:, past : past + t]
         mask = self._mask(past, t)
         for i, block in enumerate(self.blocks):
-            x = block(x, mask, cache, i)
-        return cast(self.head(self.ln_f(x[:, -1:] if last else x)), np.float32)
+            # of the last block, nothing but keys and values of the other positions is needed
+            x = block(x, mask, cache, i, last and i == len(self.blocks) - 1)
+        return cast(self.head(self.ln_f(x)), np.float32)
 
     def _mask(self, past: int, t: int) -> Tensor | None:
         """Scores to add among t new tokens: -inf where one would see its future."""

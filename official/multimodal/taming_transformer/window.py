@@ -107,7 +107,7 @@ class WindowLogits:
         self._gpt, self._condition = gpt, condition
         self._batch, self._budget = batch, cache_memory
         self._current: tuple[Frame, KVCache, int, bool] | None = None
-        self._kept: dict[Frame, tuple[KVCache, int]] = {}
+        self._kept: dict[Frame, tuple[KVCache, int, int]] = {}  # with its bytes
 
     def __call__(
         self, frame: Frame, indices: np.ndarray, cells: int, returns: bool = False
@@ -138,18 +138,18 @@ class WindowLogits:
                 return self._current[1:3]
             self._keep(*self._current)
             self._kept = {f: kept for f, kept in self._kept.items() if f.top == frame.top}
-        return self._kept.pop(frame, None) or (self._gpt.new_cache(), -1)
+        found = self._kept.pop(frame, None)
+        return (self._gpt.new_cache(), -1) if found is None else found[:2]
 
     def _keep(self, frame: Frame, cache: KVCache, cells: int, returns: bool) -> None:
-        """Keep a window that comes back, if all that are kept fit at their full length.
+        """Keep a window that comes back, if there is room.
 
-        The first to come stay: evicting the oldest would throw each out just before its turn.
+        Those that are there stay: evicting the oldest would throw each out just before its turn.
         """
-        config = self._gpt.config
-        length = cache.length - cells + self._batch * frame.height * frame.width
-        full = 2 * config.n_layer * config.n_embd * self._gpt.dtype.itemsize * length
-        if returns and (len(self._kept) + 1) * full <= self._budget:
-            self._kept[frame] = (cache, cells)
+        size = cache.nbytes
+        held = sum(kept[2] for kept in self._kept.values())
+        if returns and held + size <= self._budget:
+            self._kept[frame] = (cache, cells, size)
 
     def _start(self, frame: Frame, cache: KVCache) -> np.ndarray:
         logits = self._feed(self._condition(frame), cache)
