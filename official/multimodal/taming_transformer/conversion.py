@@ -10,8 +10,9 @@ from typing import Mapping, Sequence
 import numpy as np
 
 from .checkpoint import TensorFile, TensorInfo, open_checkpoint, write_stream
-from .convert import ROW_MAJOR, Candidates, Plan, Shapes, plan_conversion
+from .convert import Candidates, Plan, Shapes, plan_conversion
 from .errors import CheckpointError
+from .training_state import ROW_MAJOR
 
 DTYPES = ("float32", "float16")
 HALVES = ("encoder", "decoder")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Callable, Mapping, Union
 
@@ -10,8 +9,8 @@ import numpy as np
 
 from .errors import CheckpointError
 from .layouts import LAYOUTS
+from .training_state import Shapes, without_training
 
-Shapes = Mapping[str, "tuple[int, ...]"]
 Candidates = Union[Mapping[str, Shapes], Callable[[], Mapping[str, Shapes]]]
 
 PARTS: Mapping[str, str] = {
@@ -19,17 +18,6 @@ PARTS: Mapping[str, str] = {
     "cond_stage": "cond_stage_model.",
     "transformer": "transformer.",
 }
-ROW_MAJOR = "row-major order of the tokens"
-_STAGE = r"(?:first_stage_model\.|cond_stage_model\.)?"
-# Tensors of the original that inference does not need, and why.
-_DROPS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(_STAGE + r"loss\..*"), "training loss"),
-    (re.compile(r"(?:first_stage_model\.)?model_ema\..*"), "moving average of training"),
-    (re.compile(r"(?:transformer\.)?blocks\.\d+\.attn\.mask"), "attention mask"),
-    (re.compile(_STAGE + r"colorize"), "random colours"),
-    (re.compile(r"permuter\.(?:forward|backward)_shuffle_idx"), ROW_MAJOR),
-)
-_REMAP = re.compile(r"(?:.*\.)?quantize\.used")
 
 
 @dataclass(frozen=True)
@@ -112,7 +100,7 @@ def plan_conversion(
     if not inside:
         raise CheckpointError(f"holds no {prefix[:-1]}{_resemblance(found, candidates)}")
     dropped = {name: f"outside of {prefix[:-1]}" for name in found if not name.startswith(prefix)}
-    kept, training = _without_training(inside)
+    kept, training = without_training(inside)
     dropped.update({prefix + name: reason for name, reason in training.items()})
     match = _best_match(kept, expected)
     if not match.complete:
@@ -138,7 +126,7 @@ def part_prefix(part: str | None) -> str:
 
 def fitting_models(found: Shapes, candidates: Candidates) -> tuple[str, ...]:
     """Return the names of all models whose tensors are exactly those found."""
-    kept, _ = _without_training(found)
+    kept, _ = without_training(found)
     table = candidates() if callable(candidates) else candidates
     return tuple(
         name
@@ -152,7 +140,7 @@ def guess_model(found: Shapes, candidates: Candidates) -> str | None:
 
     ``None`` where less than half of the tensors agree with any.
     """
-    kept, _ = _without_training(found)
+    kept, _ = without_training(found)
     table = candidates() if callable(candidates) else candidates
     likeness = {name: _best_match(kept, shapes).likeness for name, shapes in table.items()}
     best = max(likeness, key=lambda name: likeness[name], default=None)
@@ -166,20 +154,6 @@ def inside_part(shapes: Shapes, part: str) -> Shapes:
 
 def _inside(shapes: Shapes, prefix: str) -> Shapes:
     return {name[len(prefix) :]: s for name, s in shapes.items() if name.startswith(prefix)}
-
-
-def _without_training(found: Shapes) -> tuple[Shapes, dict[str, str]]:
-    """Return the tensors that inference may need, and the others with the reason."""
-    dropped = {}
-    for name in found:
-        if _REMAP.fullmatch(name):
-            raise CheckpointError(
-                f"remaps its codebook ({name}), which no released model does and is not supported"
-            )
-        reason = next((why for pattern, why in _DROPS if pattern.fullmatch(name)), None)
-        if reason is not None:
-            dropped[name] = reason
-    return {name: shape for name, shape in found.items() if name not in dropped}, dropped
 
 
 def _best_match(found: Shapes, expected: Shapes) -> _Match:
