@@ -380,9 +380,7 @@ def test_an_interrupted_run_leaves_a_film_and_goes_on_to_the_same_bytes(
         patch.setattr(
             Drawing, "steps", lambda *a: (drawn.append(step.number) or step for step in steps(*a))
         )
-        found = CALLS[kind](
-            sampler(kind, root=tmp_path / "cut", **settings), name="a", n_samples=2
-        )
+        found = CALLS[kind](sampler(kind, root=tmp_path / "cut", **settings), name="a", n_samples=2)
     assert drawn[0] == 28
     np.testing.assert_array_equal(found.indices, whole.indices)
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")

@@ -13,9 +13,7 @@ from typing import Any, Iterator, Sequence
 
 import numpy as np
 
-from .conditions import Size, encode_floored, maps_in
-from .image import read_image, to_unit_range
-from .map_size import resize_and_crop, scale_map
+from .conditions import Size, maps_in
 from .picture_run import Task, new_seed, run
 from .results import SamplingResult
 from .sampler import Sampler, default_name, paths_of, sample_numbers
@@ -195,17 +193,6 @@ class ConditionalSampler(Sampler):
         make = partial(self._drawing, source, samples)
         cells = math.prod(source.shape)
         return Task(source, samples, cells, make, self._decode, views, inputs=paths_of(c, x))
-
-    def _read_picture(self, x: Any) -> np.ndarray:
-        """Read a picture and resize it as its map is."""
-        picture, options = read_image(x), self.options
-        smooth = "linear" if self.model.condition == "depth" else "cubic"
-        if options.image_size is not None:
-            picture = resize_and_crop(picture, options.image_size, interpolation=smooth)
-        return scale_map(picture, options.scale_factor, interpolation=smooth)
-
-    def _reconstruct(self, picture: np.ndarray) -> np.ndarray:
-        return self._decode(encode_floored(self.model.first_stage_model, to_unit_range(picture))[0])
 
     def _folder(
         self, folder: Path, x: Any, name: str | None, n_samples: int, start: int

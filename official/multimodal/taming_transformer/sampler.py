@@ -11,6 +11,7 @@ from megengine import Tensor
 
 from .conditions import (
     Source,
+    encode_floored,
     encode_source,
     read_coordinates,
     read_fixed,
@@ -18,8 +19,9 @@ from .conditions import (
     window_condition,
 )
 from .drawing import Drawing
-from .image import to_uint8
+from .image import read_image, to_uint8, to_unit_range
 from .image_files import PathLike
+from .map_size import resize_and_crop, scale_map
 from .net2net import Net2NetTransformer
 from .options import (
     MAP_CONDITIONS,
@@ -97,6 +99,20 @@ class Sampler:
         """Return the picture uint8 (H, W, 3) of tokens (h, w)."""
         codes = Tensor(np.array(indices[None], np.int32), device=self.model.device)
         return to_uint8(self.model.decode_to_img(codes).numpy().astype(np.float32, copy=False))
+
+    def _read_picture(self, x: Any) -> np.ndarray:
+        """Read a picture and resize it as its map is."""
+        smooth = "linear" if self.model.condition == "depth" else "cubic"
+        return self._resize(read_image(x), smooth)
+
+    def _resize(self, array: np.ndarray, interpolation: str) -> np.ndarray:
+        size = self.options.image_size
+        if size is not None:
+            array = resize_and_crop(array, size, interpolation=interpolation)
+        return scale_map(array, self.options.scale_factor, interpolation=interpolation)
+
+    def _reconstruct(self, picture: np.ndarray) -> np.ndarray:
+        return self._decode(encode_floored(self.model.first_stage_model, to_unit_range(picture))[0])
 
     def _read(self, c: Any, n_samples: int, h: int | None, w: int | None) -> Source:
         kind = self.model.condition
