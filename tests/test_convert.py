@@ -255,6 +255,7 @@ def test_whatever_is_missing_extra_or_misshapen_is_named() -> None:
     name = "decoder.up.1.block.0.conv1.weight"
     assert name in refused({n: s for n, s in VQ.items() if n != name}, VQ)
     assert "1 unexpected (decoder.extra)" in refused({**VQ, "decoder.extra": (1,)}, VQ)
+    assert r"'a\x1b\n'" in refused({**VQ, "a\x1b\n": (1,)}, VQ)
     message = refused({**VQ, name: (1, 2, 3, 3)}, VQ)
     assert f"{name} is (1, 2, 3, 3), not {VQ[name]}" in message
 

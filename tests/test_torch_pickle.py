@@ -262,6 +262,22 @@ def test_whole_modules_become_flat_names(tmp_path: Path) -> None:
         np.testing.assert_array_equal(file.read("blocks.input.w"), weight)
 
 
+@pytest.mark.parametrize("nest", [["state_dict"], ["model"], ["state_dict", "model"], []])
+def test_weights_are_found_wherever_programs_put_them(tmp_path: Path, nest: list[str]) -> None:
+    entries, records = tz.state_dict({"w": np.ones(2, np.float32), "step": np.array(5)})
+    value = tz.ordered({"w": entries["w"]})
+    for key in reversed(nest):
+        value = tz.mapping({"step": entries["step"], key: value, "empty": b"}"})
+    path = write(tmp_path / "x.pt", tz.archive(tz.program(value), records))
+    with open_checkpoint(path) as file:
+        assert list(file.tensors) == ["w"]
+
+
+def test_a_map_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    value = b"}q\x00(" + tz.text("model") + b"h\x00" + tz.text("state_dict") + b"h\x00u"
+    assert "no tensors" in refusal(write(tmp_path / "x.pkl", tz.program(value, 4)))
+
+
 def test_endless_pickles_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pickle_machine, "MAX_STEPS", 1000)
     value = b"(" + b"N0" * 2000 + b"t"

@@ -152,7 +152,7 @@ def _inspect(sources: Mapping[str, Path]) -> None:
             for key, text in sorted(file.metadata.items()):
                 print(f"metadata  {key}: {text!r}")
             for entry in file.skipped:
-                print(f"beside    {entry}")
+                print(f"beside    {_printable(entry)}")
         for name, info in source.tensors.items():
             print(f"tensor    {_printable(name)} {info.dtype} {list(info.shape)}")
         size = sum(info.size for info in source.tensors.values())

@@ -207,7 +207,8 @@ def _complaint(match: _Match, expected: int) -> str:
 
 
 def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(name[:120] for name in names[:3]) + (", ..." if len(names) > 3 else "")
+    shown = (name if name.isprintable() else repr(name) for name in names[:3])
+    return ", ".join(name[:120] for name in shown) + (", ..." if len(names) > 3 else "")
 
 
 def _resemblance(found: Shapes, candidates: Candidates | None) -> str:

@@ -16,7 +16,7 @@ from .pickle_values import Cursor, Global, Inert, Meaning
 from .tensor_slots import brief
 
 # The largest checkpoint known, with its optimizer, needs about 200,000 instructions.
-MAX_STEPS = 2_000_000
+MAX_STEPS = 1_000_000
 
 
 class _Mark:

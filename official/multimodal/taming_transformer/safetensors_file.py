@@ -20,7 +20,7 @@ from .errors import CheckpointError
 from .tensor_slots import MAX_RANK, STORED_DTYPES, Index, TensorInfo, brief, make_slot
 
 # Far above what a real model needs (a thousand tensors take 100 KB); parsing costs memory.
-MAX_HEADER = 16 << 20
+MAX_HEADER = 8 << 20
 CODES: Mapping[str, str] = {
     "F64": "float64",
     "F32": "float32",

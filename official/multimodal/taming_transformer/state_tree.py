@@ -54,9 +54,19 @@ def find_state(root: Any) -> State:
 
 def _nest(root: Any) -> str | None:
     """Return the key under which the weights are nested, if they are."""
-    if not isinstance(root, dict) or any(is_tensor(value) for value in root.values()):
+    if not isinstance(root, dict):
         return None
-    return next((n for n in NESTS if isinstance(root.get(n), (dict, Inert))), None)
+    return next((n for n in NESTS if _holds_weights(root.get(n), len(NESTS))), None)
+
+
+def _holds_weights(value: Any, depth: int) -> bool:
+    """Tell whether tensors lie in a map or module, or deeper; a map may hold itself."""
+    if isinstance(value, Inert):
+        return bool(_children(value, "_modules", "_parameters"))
+    if not isinstance(value, dict) or depth == 0:
+        return False
+    inner = (_holds_weights(value.get(n), depth - 1) for n in NESTS)
+    return any(is_tensor(v) for v in value.values()) or any(inner)
 
 
 def _facts(entries: dict[Any, Any]) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ import re
 from typing import Mapping
 
 from .errors import CheckpointError
+from .tensor_slots import brief
 
 Shapes = Mapping[str, "tuple[int, ...]"]
 
@@ -32,7 +33,7 @@ def without_training(found: Shapes) -> tuple[Shapes, dict[str, str]]:
     for name in found:
         if _REMAP.fullmatch(name):
             raise CheckpointError(
-                f"remaps its codebook ({name}), which no released model does and is not supported"
+                f"remaps its codebook ({brief(name)}): no released model does, it is not supported"
             )
         reason = next((why for pattern, why in _DROPS if pattern.fullmatch(name)), None)
         if reason is not None:
