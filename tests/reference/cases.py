@@ -137,6 +137,19 @@ def _greedy(kind: str, latent: Shape, batch: int, seed: int) -> Case:
     return Case(name, "net2net", _net2net(CONDITIONS[kind], block), shape, seed)
 
 
+def _scene(latent: Shape, batch: int, seed: int) -> Case:
+    """Return a greedy run from a layout of 6 slots among 20 classes, on a grid of 16 by 16."""
+    config = {
+        "first_stage": {**_FIRST, "n_embed": 256},
+        "cond_stage": {"kind": "scene", "length": 20},
+        "transformer": gpt(256, 276, 2, 4, 64),
+    }
+    name = f"greedy_scene_{latent[0]}x{latent[1]}_b{batch}"
+    return Case(name, "net2net", config, (batch, 3, 4 * latent[0], 4 * latent[1]), seed)
+
+
+GREEDY_SCENES = (_scene((16, 16), 1, 1), _scene((18, 21), 2, 1))
+
 # The seeds of 16 by 16 are such that no two best logits come near each other (asserted there).
 GREEDY = (
     _greedy("segmentation", (16, 16), 3, 2),

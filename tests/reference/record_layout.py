@@ -1,11 +1,12 @@
-"""Record golden scene layouts with the original's own encoder, which is in no package.
+"""Record golden scene layouts, and pictures begun from them, with the original's own encoder.
 
 Run in the reference environment, with a checkout of CompVis/taming-transformers @3ba01b2:
 
     .venv-ref/bin/python -m tests.reference.record_layout CHECKOUT
 
 The encoder imports three things that it does not need for encoding; they are stood in for. It
-shuffles the objects with the global generator; here they keep their order.
+shuffles the objects with the global generator; here they keep their order. The sampling loop
+follows the rule of the original's ``scripts/make_scene_samples.py``, greedily.
 """
 
 from __future__ import annotations
@@ -57,6 +58,9 @@ def load_original(checkout: str) -> Any:
 
     objects_center_points.random = ModuleType("random")
     objects_center_points.random.shuffle = lambda values: None
+    # The networks' package has the same name and is imported after this.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "taming"]:
+        del sys.modules[name]
     centre = objects_center_points.ObjectsCenterPointsConditionalBuilder
     return ObjectsBoundingBoxConditionalBuilder, centre, Annotation
 
@@ -100,17 +104,7 @@ def record(original: Any, shape: tuple[Any, ...], rng: random.Random) -> dict[st
     count = rng.choice([0, 1, 2, rng.randrange(slots), slots, slots + rng.randrange(1, 6)])
     objects = [draw_object(rng, classes) for _ in range(count)]
     crop = draw_crop(rng)
-    annotations = [
-        annotation(
-            area=None,
-            image_id="",
-            category_id="",
-            bbox=o["box"],
-            category_no=o["category"],
-            **{flag: value for flag, value in o.items() if flag.startswith("is_")},
-        )
-        for o in objects
-    ]
+    annotations = [annotate(annotation, item) for item in objects]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         built = builder.build(annotations, crop)
@@ -126,6 +120,60 @@ def record(original: Any, shape: tuple[Any, ...], rng: random.Random) -> dict[st
     }
 
 
+def annotate(annotation: Any, item: dict[str, Any]) -> Any:
+    """Return an object as the original's annotation."""
+    flags = {flag: value for flag, value in item.items() if flag.startswith("is_")}
+    given = {"bbox": item["box"], "category_no": item["category"]}
+    return annotation(area=None, image_id="", category_id="", **given, **flags)
+
+
+def window_start(position: int, length: int) -> int:
+    """Return where the window of 16 begins: 7 cells before the position where there is room."""
+    return max(0, min(position - 7, length - 16))
+
+
+def sample_scene(case: Any, original: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the arrays of a greedy run and the objects that it began from."""
+    import torch
+
+    from . import networks
+    from .stages import margins
+
+    boxes, _, annotation = original
+    rng = random.Random(case.seed)
+    objects = [draw_object(rng, 20) for _ in range(5)]
+    builder = boxes(20, 6, 256, True, True, False)
+    annotations = [annotate(annotation, item) for item in objects]
+    model = networks.skeleton(case)
+    weights = networks.fill(model, case.seed)
+    batch, h, w = case.shape[0], case.shape[2] // 4, case.shape[3] // 4
+    tokens, gaps = torch.zeros(batch, h, w, dtype=torch.int64), torch.zeros(batch, h, w)
+    for i in range(h):
+        for j in range(w):
+            top, left = window_start(i, h), window_start(j, w)
+            crop = (left / w, top / h, 16 / w, 16 / h)
+            c = builder.build(annotations, crop).repeat(batch, 1)
+            above = tokens[:, top:i, left : left + 16].flatten(1)
+            z = torch.cat((above, tokens[:, i, left:j]), 1)
+            with torch.no_grad():
+                tokens[:, i, j] = model.sample(z, c, steps=1, top_k=1)[:, -1]
+                gaps[:, i, j] = margins(model.transformer(torch.cat((c, z), 1))[0][:, -1])
+    arrays = {"tokens": tokens.numpy().astype("int16"), "margins": gaps.numpy()}
+    return arrays, {"weights": weights, "seed": case.seed, "objects": objects}
+
+
+def record_scenes(original: Any) -> None:
+    from .cases import GREEDY_SCENES
+    from .record_golden import SEPARATE, save
+
+    for case in GREEDY_SCENES:
+        arrays, facts = sample_scene(case, original)
+        least = float(arrays["margins"].min())
+        assert "16x16" not in case.name or least > SEPARATE, f"{case.name}: margin {least}"
+        kinds = len(set(arrays["tokens"].ravel().tolist()))
+        print(f"{save(case.name, arrays, facts).name}: {kinds} tokens, margin {least:.1e}")
+
+
 def main(checkout: str) -> None:
     rng = random.Random(20261121)
     original = load_original(checkout)
@@ -134,6 +182,7 @@ def main(checkout: str) -> None:
     part.write_text("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]\n")
     os.replace(part, GOLDEN)
     print(f"{len(cases)} layouts, {GOLDEN.stat().st_size / 1024:.0f} KiB")
+    record_scenes(original)
 
 
 if __name__ == "__main__":
