@@ -614,6 +614,17 @@ def test_inputs_that_do_not_fit_are_refused_before_any_work(tmp_path, kind, call
     assert not (tmp_path / "out").exists()
 
 
+def test_inputs_are_checked_without_weights_and_drawn_only_with_them():
+    bare = Net2NetTransformer(tiny_model("segmentation").config)
+    draw = ConditionalSampler(bare, top_k=20)
+    draw.check(label_map())
+    with pytest.raises(ValueError, match="out of range"):
+        draw.check(np.full((8, 8), 99, np.uint8))
+    for call in (draw, draw.steps):
+        with pytest.raises(RuntimeError, match="no weights yet"):
+            call(label_map())
+
+
 def test_sizes_of_another_type_are_refused():
     with pytest.raises(TypeError, match="size"):
         sampler("coordinates").sample_coordinates("large")

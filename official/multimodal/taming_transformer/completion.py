@@ -106,6 +106,23 @@ class Completion(Sampler):
         task = self._task(x, mask, c, n_samples, start, blend)
         return run(self.model, self.options, task, default_name(x, "completion", name))
 
+    def check(
+        self,
+        x: Any,
+        mask: PathLike | Image.Image | np.ndarray | None = None,
+        c: Any = None,
+        name: str | None = None,
+        *,
+        n_samples: int = 1,
+        start: int = 0,
+    ) -> None:
+        """Read and check all inputs of a call and run nothing; the model may lack its weights.
+
+        Arguments and errors are those of the call.
+        """
+        self._task(x, mask, c, n_samples, start, False)
+        default_name(x, "completion", name)
+
     def steps(
         self,
         x: Any,

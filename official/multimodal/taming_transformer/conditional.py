@@ -106,9 +106,35 @@ class ConditionalSampler(Sampler):
             OSError: The folder cannot be written or is full.
         """
         if isinstance(c, (str, os.PathLike)) and Path(c).is_dir():
-            return self._folder(Path(c), x, name, n_samples, start)
+            self.check(c, x, name, n_samples=n_samples, start=start)
+            return [self(path, n_samples=n_samples, start=start) for path in maps_in(Path(c))]
         task = self._task(c, x, n_samples, start, h, w)
         return run(self.model, self.options, task, default_name(c, _kind_name(task), name))
+
+    def check(
+        self,
+        c: Any = None,
+        x: Any = None,
+        name: str | None = None,
+        *,
+        n_samples: int = 1,
+        start: int = 0,
+        h: int | None = None,
+        w: int | None = None,
+    ) -> None:
+        """Read and check all inputs of a call and run nothing; the model may lack its weights.
+
+        Arguments and errors are those of the call.
+        """
+        folder = isinstance(c, (str, os.PathLike)) and Path(c).is_dir()
+        if folder and (x is not None or name is not None or self.options.root is None):
+            raise ValueError(
+                f"{str(c)!r} is a folder: its maps name the results, so leave x and name out "
+                "and give the sampler root=, the folder for the results"
+            )
+        for one in maps_in(Path(c)) if folder else [c]:
+            task = self._task(one, x, n_samples, start, h, w)
+            default_name(one, _kind_name(task), name)
 
     def sample_segmentation(self, c: Any, x: Any = None, name: str | None = None, **kw: Any) -> Any:
         """Draw pictures of a label map; as for calling the sampler."""
@@ -193,19 +219,6 @@ class ConditionalSampler(Sampler):
         make = partial(self._drawing, source, samples)
         cells = math.prod(source.shape)
         return Task(source, samples, cells, make, self._decode, views, inputs=paths_of(c, x))
-
-    def _folder(
-        self, folder: Path, x: Any, name: str | None, n_samples: int, start: int
-    ) -> list[SamplingResult]:
-        if x is not None or name is not None or self.options.root is None:
-            raise ValueError(
-                f"{str(folder)!r} is a folder: its maps name the results, so leave x and name out "
-                "and give the sampler root=, the folder for the results"
-            )
-        maps = maps_in(folder)
-        for path in maps:  # a wrong one is told before hours are spent on the others
-            self._task(path, None, n_samples, start, None, None)
-        return [self(path, n_samples=n_samples, start=start) for path in maps]
 
 
 _METHODS = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import Net2NetConfig
+from .layers import declared_parameters, is_filled
 from .net2net import Net2NetTransformer
 from .noise import check_seed
 from .sampling import SamplingParams
@@ -123,6 +124,17 @@ def check_model(model: Any) -> Net2NetTransformer:
             "first stage alone draws nothing, pass it to Reconstruction"
         )
     return model
+
+
+def check_filled(model: Net2NetTransformer) -> None:
+    """Refuse a model that has no weights.
+
+    Raises:
+        RuntimeError: A parameter has no values yet.
+    """
+    for name, parameter in declared_parameters(model):
+        if not is_filled(parameter):
+            raise RuntimeError(f"the model has no weights yet ({name} is empty): load them first")
 
 
 def condition_length(config: Net2NetConfig, side: int) -> int:

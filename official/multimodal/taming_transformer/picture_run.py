@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import platform
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
+import megengine
 import numpy as np
 
 from .conditions import Source
@@ -16,10 +18,13 @@ from .image import write_png
 from .manifest import weights_sha256
 from .net2net import Net2NetTransformer
 from .noise import LARGEST_SEED
-from .options import SamplerOptions
+from .options import SamplerOptions, check_filled
 from .previews import Decode, draw_quietly, draw_to_files
 from .results import SamplingResult
 from .store import PictureStore, open_store
+
+ALGORITHM = 1
+"""Raised whenever the same settings would give other tokens: such runs cannot be gone on with."""
 
 # Files beside the numbered pictures that a run may write: map, first sample, film, ...
 _OTHER_FILES = 6
@@ -71,10 +76,11 @@ def run(
         name: What the files' names begin with.
 
     Raises:
+        RuntimeError: The model has no weights, or another process is at work on the same name.
         ValueError: A run of that name with other settings, or foreign files, are in the folder.
-        RuntimeError: Another process is at work on the same name.
         OSError: The folder cannot be written or is full.
     """
+    check_filled(model)
     if options.root is None:
         drawing = task.make(new_seed(options))
         indices = draw_quietly(drawing, options.progress)
@@ -116,9 +122,10 @@ def _run_to_files(options: SamplerOptions, task: Task, store: PictureStore) -> S
 def _record(model: Net2NetTransformer, options: SamplerOptions, task: Task) -> dict[str, Any]:
     """Return everything that the picture hangs on, as JSON gives it back."""
     record = {
+        "algorithm": ALGORITHM,
         "model": getattr(model, "name", ""),
         "weights_sha256": weights_sha256(model),
-        "config": asdict(model.config),
+        "config": {**asdict(model.config), "dtype": model.dtype.name},
         "seed": options.seed,
         "samples": list(task.samples),
         "latent": list(task.source.shape),
@@ -126,6 +133,12 @@ def _record(model: Net2NetTransformer, options: SamplerOptions, task: Task) -> d
         "parameters": options.record(),
         "condition_sha256": digest(task.source.kind, task.source.values),
         **task.extra,
+        "about": {
+            "device": model.device,
+            "machine": platform.machine(),
+            "megengine": megengine.__version__,
+            "numpy": np.__version__,
+        },
     }
     return dict(json.loads(json.dumps(record)))
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from .image_files import one_line, replacing
 
-# Settings that change files beside the picture, and not the picture.
-OUTPUT_ONLY = ("update_every", "animate", "fps", "segmentation_save", "cache_memory")
+# Settings that change files beside the picture, or its last bits, and not what it is.
+OUTPUT_ONLY = ("update_every", "animate", "fps", "segmentation_save", "cache_memory", "about")
 
 _LARGEST_PARTIAL = 1 << 30
 _SHOWN_DIFFERENCES = 5
@@ -93,9 +93,11 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return every value under its path, those left out that the picture does not hang on."""
     flat: dict[str, Any] = {}
     for key, value in record.items():
+        if key in OUTPUT_ONLY:
+            continue
         if isinstance(value, dict):
             flat.update(_flat(value, f"{prefix}{key}."))
-        elif key not in OUTPUT_ONLY:
+        else:
             flat[f"{prefix}{key}"] = value
     return flat
 

@@ -26,6 +26,7 @@ from .net2net import Net2NetTransformer
 from .options import (
     MAP_CONDITIONS,
     SamplerOptions,
+    check_filled,
     check_model,
     check_window,
     checked_root,
@@ -133,6 +134,7 @@ class Sampler:
     ) -> Drawing:
         """Encode the condition; ``given`` are the tokens (h, w) where ``mask`` is false."""
         model, options = self.model, self.options
+        check_filled(model)
         tokens = encode_source(model, source)
         vocabulary = model.config.transformer.vocab_size
         fill = _first_tokens(tokens, source.shape, model.n_embed) if given is None else given
