@@ -27,6 +27,7 @@ class Page:
         chunked: Send no length.
         pause: Seconds between pieces of 4096 bytes.
         redirect: Where to send everybody.
+        if_range: Whether `If-Range` is understood.
         lying_range: Answer every `Range` from byte 0 on while calling it a part.
     """
 
@@ -35,6 +36,7 @@ class Page:
     headers: dict[str, str] = field(default_factory=dict)
     etag: str | None = '"first"'
     ranges: bool = True
+    if_range: bool = True
     drop_after: int | None = None
     drops: int = 0
     claim: int | None = None
@@ -120,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if not match or not page.ranges:
             return None
-        if self.headers.get("If-Range", page.etag) != page.etag:
+        if page.if_range and self.headers.get("If-Range", page.etag) != page.etag:
             return None
         return int(match.group(1))
 

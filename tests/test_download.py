@@ -125,6 +125,13 @@ def test_file_that_changed_meanwhile_is_started_anew(site: Site, tmp_path: Path)
     assert target.read_bytes() == BODY
 
 
+def test_changed_file_is_noticed_where_the_server_does_not(site: Site, tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    fails(site.put("/file", body=bytes(700_001), drop_after=200_000, drops=9), target, retries=0)
+    download(site.put("/file", body=BODY, etag='"second"', if_range=False), target, **FAST)
+    assert target.read_bytes() == BODY
+
+
 def test_piece_without_proof_is_not_continued(site: Site, tmp_path: Path) -> None:
     page = {"body": BODY, "etag": None}
     fails(site.put("/file", **page, drop_after=200_000, drops=9), tmp_path / "f", retries=0)
@@ -157,6 +164,7 @@ def test_piece_longer_than_the_file_is_discarded(site: Site, tmp_path: Path) -> 
     fails(url, tmp_path / "f", retries=0)
     (tmp_path / "f.part").write_bytes(bytes(len(BODY) + 5))
     download(url, tmp_path / "f", **FAST)
+    assert [seen.range for seen in site.asked("/file")] == [None, None]
     assert (tmp_path / "f").read_bytes() == BODY
 
 
