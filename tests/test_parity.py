@@ -6,12 +6,18 @@ inputs are drawn anew here, and their fingerprint must be the recorded one.
 
 from __future__ import annotations
 
+import importlib.util
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests.reference import golden, ours
 from tests.reference.cases import SMALL
-from tests.reference.ours import TOLERANCE, index_row, row
+from tests.reference.ours import TOLERANCE, Row, index_row, row
+
+ROOT = Path(__file__).resolve().parent.parent
 
 STAGES = {
     "vq": {"encoder", "indices", "quantized", "decoder"},
@@ -29,8 +35,8 @@ def test_network_equals_the_original(name):
     model, weights = ours.build(case)
     assert weights == facts["weights"], "names, shapes or drawn numbers differ from the original's"
     rows = ours.compare(case, model, expected)
-    assert STAGES[case.kind] <= {row.stage for row in rows}
-    worse = {row.stage: row.error for row in rows if row.error > TOLERANCE}
+    assert STAGES[case.kind] <= {r.stage for r in rows}
+    worse = {r.stage: r.error for r in rows if r.error > TOLERANCE}
     assert not worse
 
 
@@ -82,3 +88,34 @@ def test_every_drawn_tensor_varies():
     assert all(len(np.unique(array)) > 0.9 * array.size for array in drawn.values())
     assert not np.array_equal(drawn["ln_f.bias"], draw_weights(shapes, 2)["ln_f.bias"])
     assert not np.array_equal(drawn["ln_f.bias"] + 1, drawn["ln_f.weight"])
+
+
+def _tool():
+    spec = importlib.util.spec_from_file_location("parity_tool", ROOT / "tools" / "parity.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_keeps_the_worst_of_each_stage():
+    tool = _tool()
+    rows = [
+        ("a", Row("s", (1, 2), 1e-6)),
+        ("b", Row("s", (3,), 0.0, 0)),
+        ("a", Row("s", (4,), 2e-5)),
+    ]
+    assert tool.worst(rows) == [("a", rows[2][1]), ("b", rows[1][1])]
+    lines = tool.markdown(tool.worst(rows)).splitlines()
+    assert lines[2:] == ["| a | s | 4 | 2.0e-05 |", "| b | s | 3 | equal |"]
+    assert json.loads(tool.as_json(rows))[0] == {
+        "model": "a",
+        "stage": "s",
+        "shape": [1, 2],
+        "error": 1e-6,
+        "ties": None,
+    }
+
+
+def test_a_full_table_without_the_original_is_refused(tmp_path, capsys):
+    assert _tool().main(["--full", "--python", str(tmp_path / "python")]) == 2
+    assert "does not exist" in capsys.readouterr().err

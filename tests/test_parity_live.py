@@ -20,5 +20,5 @@ def test_full_size_network_equals_the_original(name, tmp_path):
         file.unlink()
     rows = ours.compare(FULL[name], model, expected)
     assert len(rows) >= 3
-    worse = {row.stage: row.error for row in rows if row.error > TOLERANCE}
+    worse = {r.stage: r.error for r in rows if r.error > TOLERANCE}
     assert not worse

@@ -65,7 +65,7 @@ F16 = ((1, 1, 2, 2, 4), (16,))
 F8 = ((1, 1, 2, 4), (32,))
 LDM_F8 = ((1, 2, 2, 4), (32,))
 # Downsampling by 4: small pictures give long sequences.
-TINY = {"num_res_blocks": 1, "resolution": 64}
+TINY: dict[str, Any] = {"num_res_blocks": 1, "resolution": 64}
 
 SMALL_AUTOENCODERS = (
     Case("vq_f16", "vq", vq(ddconfig(*F16, 32), 16, 8), (2, 3, 48, 80)),
@@ -165,7 +165,7 @@ GREEDY = (
 
 SMALL = {case.name: case for case in SMALL_AUTOENCODERS + SMALL_TRANSFORMERS + SMALL_NET2NETS}
 
-_WIDE = {"ch": 128}
+_WIDE: dict[str, Any] = {"ch": 128}
 _DRIN_DEPTH = vq(ddconfig(*F16, 256, in_channels=1, out_ch=1, **_WIDE), 1024, 256)
 FULL = {
     case.name: case
