@@ -152,7 +152,7 @@ def test_every_cut_of_every_format_is_refused(any_file: Path, tmp_path: Path) ->
             read_all(path)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_gives_nothing_but_checkpoint_errors(any_file: Path, data: Any) -> None:
     content = bytearray(any_file.read_bytes())
@@ -168,7 +168,7 @@ def test_damage_gives_nothing_but_checkpoint_errors(any_file: Path, data: Any) -
     assert peak.bytes < 16 << 20
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.binary(max_size=300))
 def test_noise_is_refused(tmp_path_factory: pytest.TempPathFactory, noise: bytes) -> None:
     folder = tmp_path_factory.getbasetemp()

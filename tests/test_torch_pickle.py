@@ -307,7 +307,7 @@ def test_things_that_are_no_state_dict_are_refused(tmp_path: Path) -> None:
         refusal(write(tmp_path / "x.pt", tz.archive(tz.program(value), {"0": bytes(8)})))
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from([bytes([i]) for i in range(256)]), max_size=60))
 def test_any_sequence_of_instructions_ends_in_a_checkpoint_error(
     tmp_path_factory: pytest.TempPathFactory, body: list[bytes]
@@ -328,7 +328,7 @@ FRAGMENTS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=40))
 def test_any_mixture_of_known_instructions_ends_in_a_checkpoint_error(
     tmp_path_factory: pytest.TempPathFactory, body: list[bytes]
