@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -63,7 +64,7 @@ class Checkout:
 
     def python(self, version: str, where: Path | None = None) -> Path:
         """Put a stand-in for that Python on PATH, or at ``where``."""
-        text = FAKE_PYTHON.format(version=version, real=sys.executable)
+        text = FAKE_PYTHON.format(version=version, real=shlex.quote(sys.executable))
         return write_program(where or self.bin / f"python{version}", text)
 
     def start(self, *arguments: str, cwd: Path | None = None, **more: str) -> subprocess.Popen[str]:
