@@ -120,3 +120,11 @@ def test_without_weights_a_model_is_random_but_the_same_each_time():
     for name, values in first.state_dict().items():
         np.testing.assert_array_equal(values, second.state_dict()[name])
     assert first.state_dict()["decoder.conv_in.weight"].std() > 0
+
+
+def test_the_package_exports_every_builder():
+    import official.multimodal.taming_transformer as package
+
+    assert set(MODELS) <= set(package.__all__)
+    assert all(hasattr(package, name) for name in package.__all__)
+    assert all(getattr(package, name) is getattr(zoo, name) for name in MODELS)
