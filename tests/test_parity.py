@@ -20,8 +20,8 @@ from tests.reference.ours import TOLERANCE, Row, index_row, row
 ROOT = Path(__file__).resolve().parent.parent
 
 STAGES = {
-    "vq": {"encoder", "indices", "quantized", "decoder"},
-    "gumbel": {"encoder", "code logits", "indices", "quantized", "decoder"},
+    "vq": {"encoder", "indices", "decoder"},
+    "gumbel": {"encoder", "code logits", "indices", "decoder"},
     "dvae": {"code logits", "indices", "decoder"},
     "gpt": {"layer 0", "layer 1", "logits", "logits, cached, batch 1"},
     "net2net": {"picture's indices", "condition's indices", "logits", "decoded picture"},
@@ -61,6 +61,17 @@ def test_comparison_notices_small_errors():
     assert row("x", Tensor(wrong), expected).error == np.inf
     with pytest.raises(AssertionError, match="shape"):
         row("x", Tensor(expected[:1]), expected)
+
+
+def test_after_a_tie_the_logits_of_the_originals_indices_are_compared():
+    case = SMALL["net2net_depth"]
+    expected, _ = golden.load(case.name)
+    model, _ = ours.build(case)
+    expected["z_indices"][0, 5] = (expected["z_indices"][0, 5] + 1) % 32
+    expected["z_margins"][0, 5] = 0
+    rows = {r.stage: r for r in ours.compare(case, model, expected)}
+    assert (rows["picture's indices"].error, rows["picture's indices"].ties) == (0, 1)
+    assert rows["logits"].error > TOLERANCE  # the recorded logits are those of the other index
 
 
 def test_comparison_forgives_ties_alone():
