@@ -5,99 +5,14 @@ Source: taming/modules/transformer/mingpt.py of CompVis/taming-transformers @3ba
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import megengine.functional as F
 import megengine.module as M
 import numpy as np
 from megengine import Tensor
 
 from .config import GPTConfig
+from .kv_cache import KVCache, Segment
 from .layers import Embedding, LayerNorm, Linear, Network, cast, declare
-
-# Tokens that a cache collects one by one before it joins them to the rest.
-TAIL = 16
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Keys and values of a run of tokens: each (b, n_head, T, head_dim), b the batch or 1."""
-
-    k: Tensor
-    v: Tensor
-
-    @property
-    def length(self) -> int:
-        """Tokens in the run."""
-        return int(self.k.shape[2])
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory that the run takes."""
-        return 2 * int(np.prod(self.k.shape)) * self.k.dtype.itemsize
-
-
-def _join(segments: tuple[Segment, ...]) -> Segment:
-    if len(segments) == 1:
-        return segments[0]
-    k = F.concat([s.k for s in segments], axis=2)
-    return Segment(k, F.concat([s.v for s in segments], axis=2))
-
-
-class KVCache:
-    """Keys and values of the tokens seen so far, layer by layer.
-
-    Tensors are never written in place, so ``fork`` costs nothing and a fork can go its own way.
-    A prefix computed at batch 1 serves every row of a batch (``freeze`` it first).
-
-    Args:
-        n_layer: Layers of the transformer.
-    """
-
-    def __init__(self, n_layer: int):
-        # layer -> closed segments, and the one (or none) that small runs are added to
-        self._frozen: list[tuple[Segment, ...]] = [()] * n_layer
-        self._tail: list[tuple[Segment, ...]] = [()] * n_layer
-
-    @property
-    def length(self) -> int:
-        """Tokens held (the same for every layer between two forward passes)."""
-        return sum(s.length for s in self._frozen[-1] + self._tail[-1])
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory that the keys and values take."""
-        return sum(s.nbytes for layer in self._frozen + self._tail for s in layer)
-
-    def fork(self) -> KVCache:
-        """Return a cache with the same past and a future of its own."""
-        other = KVCache(len(self._frozen))
-        other._frozen, other._tail = list(self._frozen), list(self._tail)
-        return other
-
-    def freeze(self) -> None:
-        """Close the present run: later tokens start a new one, of any batch size."""
-        for i, tail in enumerate(self._tail):
-            if tail:
-                self._frozen[i] += (_join(tail),)
-                self._tail[i] = ()
-
-    def extend(self, layer: int, new: Segment) -> tuple[Segment, ...]:
-        """Append a run to a layer and return all its segments, the new tokens in the last."""
-        tail = self._tail[layer]
-        if tail and (new.length > 1 or tail[0].length + new.length > TAIL):
-            self._frozen[layer] = _push(self._frozen[layer], tail[0])
-            tail = ()
-        self._tail[layer] = (_join((*tail, new)),)
-        return self._frozen[layer] + self._tail[layer]
-
-
-def _push(frozen: tuple[Segment, ...], run: Segment) -> tuple[Segment, ...]:
-    """Append a run, joining neighbours as a binary counter does: O(T log T) copies in all."""
-    while frozen and frozen[-1].length <= run.length and frozen[-1].k.shape[0] == run.k.shape[0]:
-        run = _join((frozen[-1], run))
-        frozen = frozen[:-1]
-    return (*frozen, run)
 
 
 def _scores(q: Tensor, segment: Segment) -> Tensor:
@@ -164,7 +79,9 @@ class CausalSelfAttention(M.Module):
 
         With ``last`` only the last position is mapped: (B, 1, n_embd).
         """
-        segments = cache.extend(layer, Segment(self._heads(self.key(x)), self._heads(self.value(x))))
+        segments = cache.extend(
+            layer, Segment(self._heads(self.key(x)), self._heads(self.value(x)))
+        )
         if last:
             x, mask = x[:, -1:], None  # the last token sees everything
         b, t, c = x.shape

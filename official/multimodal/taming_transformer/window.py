@@ -14,7 +14,8 @@ from typing import Callable, Iterator, Sequence
 import numpy as np
 from megengine import Tensor
 
-from .gpt import GPT, KVCache
+from .gpt import GPT
+from .kv_cache import KVCache
 from .sampling import SamplingParams, draw
 
 DEFAULT_CACHE_MEMORY = 2 * 10**9
