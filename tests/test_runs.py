@@ -187,7 +187,7 @@ def test_a_root_that_cannot_be_made_is_an_error_that_names_it(tmp_path):
         assert "choose another" in str(error.value)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_an_error_with_the_cure_and_leaves_nothing(tmp_path, monkeypatch):
     def full(self, data):
         with Path("/dev/full").open("wb", buffering=0) as file:
@@ -340,3 +340,11 @@ def test_the_manifest_is_json_for_people(tmp_path):
     text = (tmp_path / "run.json").read_text()
     assert json.loads(text) == {"parameters": PARAMETERS, "about": {"device": "cpu0"}}
     assert "\n" in text.strip()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_disk_that_fills_up_under_the_ledger_names_it(tmp_path):
+    with open_run(tmp_path, PARAMETERS) as run:
+        (tmp_path / "run.0-of-1.sha256").symlink_to("/dev/full")
+        with pytest.raises(OSError, match=r"sha256' \(No space left.*make the same call again"):
+            run.record({"a.png": "0" * 64})

@@ -17,7 +17,7 @@ from PIL import Image
 from .fast_draw import Drawer, picture_bar
 from .fast_options import FastOptions
 from .files import free_space, human, locked, sha256_of
-from .manifest import weights_sha256
+from .manifest import saying_how_to_go_on, weights_sha256
 from .npz import write_npz
 from .runs import Run, Shard, open_run
 from .schedule import Schedule
@@ -162,7 +162,8 @@ class PictureRun:
             if self.schedule.labels != (None,):
                 labels = np.repeat(np.array(self.schedule.labels), self.schedule.num_samples)
             pictures = (_pixels(run.root / picture) for picture in self._names())
-            write_npz(path, pictures, (self.schedule.pictures, *self.drawer.size, 3), labels)
+            with saying_how_to_go_on(path):
+                write_npz(path, pictures, (self.schedule.pictures, *self.drawer.size, 3), labels)
             run.record({name: sha256_of(path)})
         return path
 

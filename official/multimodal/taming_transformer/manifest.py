@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping
 
@@ -46,16 +47,24 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_bytes(data)
-        part.replace(path)
+        with saying_how_to_go_on(path):
+            part.write_bytes(data)
+            part.replace(path)
+    finally:
+        remove(part)
+
+
+@contextmanager
+def saying_how_to_go_on(path: Path) -> Iterator[None]:
+    """Give an ``OSError`` of the block (a full disk) the name of the file and the cure."""
+    try:
+        yield
     except OSError as error:
         raise OSError(
             error.errno,
             f"cannot write {str(path)!r} ({error.strerror}): what is made stays; free some room "
             "and make the same call again to go on",
         ) from error
-    finally:
-        remove(part)
 
 
 def settle(

@@ -17,7 +17,7 @@ from typing import Any, Iterable, Iterator, Mapping, Tuple
 
 from .errors import DownloadError
 from .files import locked, sha256_of
-from .manifest import settle, write_whole
+from .manifest import saying_how_to_go_on, settle, write_whole
 
 Shard = Tuple[int, int]
 """(k, n): this process does part k (from 0) of n."""
@@ -87,17 +87,22 @@ class Run:
         for name, data in files.items():
             if not self.is_whole(name):
                 path = self.root / name
-                path.parent.mkdir(parents=True, exist_ok=True)
+                with saying_how_to_go_on(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(path, data)
                 made[name] = hashlib.sha256(data).hexdigest()
         self.record(made)
 
     def record(self, made: Mapping[str, str]) -> None:
-        """Add files (name -> SHA-256) that stand in the folder to the ledger, in one write."""
+        """Add files (name -> SHA-256) that stand in the folder to the ledger, in one write.
+
+        Raises:
+            OSError: The disk is full or the folder cannot be written.
+        """
         if not made:
             return
         lines = "".join(f"{sha256}  {name}\n" for name, sha256 in made.items())
-        with self._ledger.open("ab+") as file:
+        with saying_how_to_go_on(self._ledger), self._ledger.open("ab+") as file:
             file.seek(0, os.SEEK_END)
             if file.tell():
                 file.seek(-1, os.SEEK_END)
