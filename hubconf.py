@@ -15,5 +15,34 @@ if __Path(__package.__file__).resolve().parents[3] != __Path(__file__).resolve()
         "load this repository in a new Python process"
     )
 
+from official.multimodal.taming_transformer import (  # noqa: F401
+    ConditionalSampler,
+    FastSampler,
+    Reconstruction,
+    ade20k_transformer,
+    celebahq_transformer,
+    cin_transformer,
+    coco_scene_transformer,
+    coco_transformer,
+    dalle_dvae_f8,
+    drin_transformer,
+    faceshq_transformer,
+    ffhq_transformer,
+    open_images_distilled_scene_transformer,
+    open_images_scene_transformer,
+    s_flckr_transformer,
+    vqgan_coco_openimages_scenes,
+    vqgan_coco_scenes,
+    vqgan_faceshq,
+    vqgan_gumbel_f8,
+    vqgan_imagenet_depth,
+    vqgan_imagenet_f16_1024,
+    vqgan_imagenet_f16_16384,
+    vqgan_openimages_f4_8192,
+    vqgan_openimages_f4_8192_noattn,
+    vqgan_openimages_f8_256,
+    vqgan_openimages_f8_16384,
+    vqgan_openimages_f16_16384,
+)
 
-dependencies = ["megengine", "numpy", "cv2", "PIL", "imageio", "tqdm", "requests", "safetensors"]
+dependencies = ["megengine", "numpy", "cv2", "PIL", "imageio_ffmpeg", "tqdm", "requests", "safetensors"]
