@@ -45,4 +45,13 @@ from official.multimodal.taming_transformer import (  # noqa: F401
     vqgan_openimages_f16_16384,
 )
 
-dependencies = ["megengine", "numpy", "cv2", "PIL", "imageio_ffmpeg", "tqdm", "requests", "safetensors"]
+dependencies = [
+    "megengine",
+    "numpy",
+    "cv2",
+    "PIL",
+    "imageio_ffmpeg",
+    "tqdm",
+    "requests",
+    "safetensors",
+]
