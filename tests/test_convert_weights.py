@@ -13,12 +13,14 @@ import pytest
 
 from official.multimodal.taming_transformer import zoo
 from official.multimodal.taming_transformer.checkpoint import open_checkpoint
-from official.multimodal.taming_transformer.config import DVAEConfig
+from official.multimodal.taming_transformer.config import DVAEConfig, Net2NetConfig
+from official.multimodal.taming_transformer.convert import plan_conversion
 from official.multimodal.taming_transformer.dvae import DVAE
 from official.multimodal.taming_transformer.filling import parameter_shapes
 from tools import convert_weights
 
 from . import torch_zip as tz
+from .layout_names import is_convolution, tables
 from .reference_env import ROOT, reference_python, run_reference
 from .test_convert import CONFIGS, draw, gpt_shapes, shapes_of
 
@@ -214,8 +216,40 @@ def test_openai_modules_pickled_whole_are_converted(tmp_path: Path, models: Any)
             np.testing.assert_array_equal(file.read(name), wanted[name])
 
 
+PUBLISHED = (
+    "vqgan_imagenet_f16_1024", "vqgan_imagenet_f16_16384", "vqgan_gumbel_f8",
+    "vqgan_openimages_f8_256", "vqgan_openimages_f8_16384", "s_flckr_transformer",
+    "celebahq_transformer", "drin_transformer",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_files_published_for_megengine_models_fit_their_models(model: str) -> None:
+    expected = zoo.expected_shapes(model)
+    config = zoo.MODELS[model].config
+    stages = {"": config}
+    if isinstance(config, Net2NetConfig):
+        stages = {"first_stage_model.": config.first_stage}
+        if config.cond_stage is not None:
+            stages["cond_stage_model."] = config.cond_stage
+    old = {name: name for name in expected}
+    for prefix, stage in stages.items():
+        port, _ = tables(stage)
+        old.update({prefix + ours: prefix + theirs for ours, theirs in port.items()})
+    found = {}
+    for name, shape in expected.items():
+        bias = name.endswith(".bias") and old[name] != name and is_convolution(name)
+        bias = bias or name.endswith("quant_conv.bias") or name.endswith("quantize.proj.bias")
+        found[old[name]] = (1, *shape, 1, 1) if bias else shape
+    plan = plan_conversion(found, expected)
+    assert plan.layout == "MegEngine/Models"
+    assert {name: ref.source for name, ref in plan.take.items()} == old
+
+
 def test_every_model_of_the_zoo_recognises_its_own_tensors() -> None:
     convert_weights._candidates.cache_clear()
-    for name in zoo.MODELS:
-        fits = convert_weights._fits(zoo.expected_shapes(name))
+    table = convert_weights._candidates()
+    assert list(table) == list(zoo.MODELS)
+    for name, expected in table.items():
+        fits = convert_weights._fits(expected)
         assert name in fits.split(" or ")
