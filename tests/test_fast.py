@@ -439,8 +439,22 @@ def test_other_models_are_refused(classes):
         FastSampler(tiny_vqgan(), 3)
     with pytest.raises(ValueError, match=r"conditioned on coordinates; .* ConditionalSampler"):
         FastSampler(tiny_transformer("coordinates"), 3)
-    with pytest.raises(RuntimeError, match="the model has no weights yet"):
-        FastSampler(Net2NetTransformer(classes.config), 3)
+
+
+def test_a_call_is_checked_before_weights_are_there(classes, tmp_path):
+    sampler = tiny_sampler(Net2NetTransformer(classes.config), root=tmp_path)
+    sampler.check(dim_z=4, **SIZE, name="test")
+    with pytest.raises(ValueError, match="steps is 9"):
+        sampler.check(h=16, w=16)
+    with pytest.raises(ValueError, match="name is 'a/b'"):
+        sampler.check(**SIZE, name="a/b")
+    for work in (sampler, sampler.batches):
+        with pytest.raises(RuntimeError, match="the model has no weights yet"):
+            work(**SIZE)
+    assert not list(tmp_path.iterdir())
+    huge = tiny_sampler(Net2NetTransformer(classes.config), num_samples=10**7, batch_size=10**5)
+    with pytest.raises(ValueError, match="50000000 pictures take"):
+        huge.check(**SIZE)
 
 
 def test_a_root_that_is_no_folder_is_refused(faces, tmp_path):

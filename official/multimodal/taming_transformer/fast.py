@@ -15,7 +15,14 @@ import numpy as np
 
 from .classes import ClassLabels, ClassNames, resolve_labels
 from .fast_draw import Drawer, Drawn, picture_bar
-from .fast_options import FastOptions, check_latent, check_memory, check_model, check_prefix
+from .fast_options import (
+    FastOptions,
+    check_filled,
+    check_latent,
+    check_memory,
+    check_model,
+    check_prefix,
+)
 from .fast_run import FastResult, PictureRun
 from .net2net import Net2NetTransformer
 from .runs import Shard, check_shard
@@ -40,7 +47,7 @@ class FastSampler:
     shard or resumed run; with another batch size it has the same tokens, but where two of them all
     but tie. Its random numbers are those of sample ``class * 2**32 + i`` (``i`` without classes).
 
-    The model is put into ``eval()``.
+    The model is put into ``eval()``; it needs its weights when pictures are drawn, not before.
 
     Args:
         model: An unconditional or class-conditional transformer, such as celebahq_transformer().
@@ -63,7 +70,6 @@ class FastSampler:
     Raises:
         TypeError: ``model``, ``root`` or a class is of another type.
         ValueError: A value is out of range, or the model takes a map.
-        RuntimeError: The model's weights have not been loaded.
 
     Example:
         >>> sampler = FastSampler(celebahq_transformer(), 25, num_samples=50)  # doctest: +SKIP
@@ -115,14 +121,29 @@ class FastSampler:
         Raises:
             ValueError: The sizes do not fit the model or each other, the pictures would not fit
                 into memory, or the folder holds a run with other settings (they are named).
-            RuntimeError: Another process is at work on the same shard.
+            RuntimeError: Another process is at work on the same shard, or the model has no
+                weights.
             OSError: The folder cannot be written, or the disk is full or too small.
         """
+        self.check(dim_z, h, w, name)
         drawer, prefix = self._drawer(dim_z, h, w), check_prefix(name)
         if self.options.root is None:
             return self._in_memory(drawer)
         run = PictureRun(drawer, self.options, self.schedule, self.shard, prefix)
         return run.finish(Path(self.options.root))
+
+    def check(
+        self, dim_z: int | None = None, h: int = 16, w: int = 16, name: str | None = None
+    ) -> None:
+        """Refuse a call that cannot work, before its weights are fetched: a bare model will do.
+
+        Args and errors are those of the call, but for what only the folder can tell.
+        """
+        shape = check_latent(self.model, self.options.steps, dim_z, h, w)
+        check_prefix(name)
+        if self.options.root is None:
+            count = sum(batch.count for batch in self.schedule.batches(self.shard))
+            check_memory(Drawer(self.model, self.options.params, shape).size, count)
 
     def batches(self, dim_z: int | None = None, h: int = 16, w: int = 16) -> Iterator[Drawn]:
         """Yield this shard's batches as they are drawn, and write nothing.
@@ -186,6 +207,7 @@ class FastSampler:
 
     def _drawer(self, dim_z: int | None, h: int, w: int) -> Drawer:
         shape = check_latent(self.model, self.options.steps, dim_z, h, w)
+        check_filled(self.model)
         return Drawer(self.model, self.options.params, shape)
 
     def _given_seed(self) -> int:
@@ -196,7 +218,6 @@ class FastSampler:
     def _in_memory(self, drawer: Drawer) -> FastResult:
         batches = list(self.schedule.batches(self.shard))
         count = sum(batch.count for batch in batches)
-        check_memory(drawer.size, count)
         seed = self.options.settled_seed()
         pictures = np.empty((count, *drawer.size, 3), np.uint8)
         indices = np.empty((count, *drawer.shape), np.int32)

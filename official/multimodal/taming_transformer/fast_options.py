@@ -71,7 +71,6 @@ def check_model(model: Any) -> Net2NetTransformer:
     Raises:
         TypeError: It is no transformer.
         ValueError: It takes a map or a layout.
-        RuntimeError: Its weights have not been loaded.
     """
     if not isinstance(model, Net2NetTransformer):
         raise TypeError(
@@ -83,10 +82,18 @@ def check_model(model: Any) -> Net2NetTransformer:
             f"the model is conditioned on {model.condition}; expected an unconditional or "
             "class-conditional one: ConditionalSampler draws from the others"
         )
+    return model
+
+
+def check_filled(model: Net2NetTransformer) -> None:
+    """Refuse a model without weights.
+
+    Raises:
+        RuntimeError: A parameter has no values.
+    """
     for name, parameter in declared_parameters(model):
         if not is_filled(parameter):
             raise RuntimeError(f"the model has no weights yet ({name} is empty): load them first")
-    return model
 
 
 def check_latent(
