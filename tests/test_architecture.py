@@ -48,8 +48,13 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def imports_of(tree: ast.Module, level: int = 1) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield (module, names): neighbours by their plain name, others by their first part."""
+@lru_cache(maxsize=None)
+def imports_of(path: Path) -> list[tuple[str, tuple[str, ...]]]:
+    """Return (module, names): neighbours by their plain name, others by their first part."""
+    return list(_imports_in(parsed(path)))
+
+
+def _imports_in(tree: ast.Module) -> Iterator[tuple[str, tuple[str, ...]]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -74,7 +79,7 @@ def reached_from(module: str) -> dict[str, str]:
         here = queue.pop()
         if here not in MODULES:
             continue
-        for name, _ in imports_of(parsed(PACKAGE / f"{here}.py")):
+        for name, _ in imports_of(PACKAGE / f"{here}.py"):
             if name not in ways:
                 ways[name] = f"{ways[here]} > {name}"
                 queue.append(name)
@@ -117,14 +122,14 @@ def test_the_rules_name_modules_that_exist():
 
 def test_no_import_leads_back():
     for module in MODULES:
-        for name, _ in imports_of(parsed(PACKAGE / f"{module}.py")):
+        for name, _ in imports_of(PACKAGE / f"{module}.py"):
             if name in MODULES:
                 assert module not in reached_from(name), f"{module} > {reached_from(name)[module]}"
 
 
 def test_no_module_imports_the_package_itself():
     for module in MODULES:
-        names = {name for name, _ in imports_of(parsed(PACKAGE / f"{module}.py"))}
+        names = {name for name, _ in imports_of(PACKAGE / f"{module}.py")}
         assert not names & {"__init__", "official"}, module
 
 
@@ -138,7 +143,7 @@ def test_private_names_stay_in_their_file():
     found = [
         f"{path.name}: {name} of {module}"
         for path in CODE
-        for module, names in imports_of(parsed(path))
+        for module, names in imports_of(path)
         for name in names
         if name[0] == "_" and module != "__future__"
     ]
