@@ -383,7 +383,7 @@ def spawn(url: str, target: Path) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(condition: object, seconds: float = 20.0) -> None:
+def wait_for(condition: object, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline, "what was waited for did not happen"
@@ -412,7 +412,7 @@ def test_killed_download_is_continued(site: Site, tmp_path: Path) -> None:
 def test_two_processes_make_one_download(site: Site, tmp_path: Path) -> None:
     url = site.put("/file", body=BODY, pause=0.005)
     both = [spawn(url, tmp_path / "f") for _ in range(2)]
-    outs = [process.communicate(timeout=30) for process in both]
+    outs = [process.communicate(timeout=240) for process in both]
     assert [process.returncode for process in both] == [0, 0], outs
     assert len(site.asked("/file")) == 1
     assert (tmp_path / "f").read_bytes() == BODY
@@ -431,6 +431,23 @@ def test_wait_for_a_lock_is_bounded_and_announced(
         "another process is busy with it: waiting for it"
     ]
     assert not lock.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
+def test_lock_on_a_file_that_was_just_removed_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "lock"
+    real, removed = files.fcntl.flock, []
+
+    def late(handle: int, operation: int) -> None:
+        if not removed:
+            removed.append(lock.unlink())  # as its holder does between our open and our lock
+        real(handle, operation)
+
+    monkeypatch.setattr(files.fcntl, "flock", late)
+    with locked(lock):
+        assert lock.exists()
 
 
 def test_lock_admits_one_at_a_time(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def extract_member(archive: Path, member: str, target: Path) -> None:
 
 
 def _copy(source: IO[bytes], target: IO[bytes], stated: int) -> None:
-    """Copy exactly the stated number of bytes, in pieces; zipfile gives no more than those."""
+    """Copy the stated number of bytes in pieces; with the last zipfile compares the checksum."""
     left = stated
     while left:
         chunk = source.read(min(left, _CHUNK))
@@ -72,7 +72,6 @@ def _copy(source: IO[bytes], target: IO[bytes], stated: int) -> None:
             raise EOFError(f"{human(left)} of {human(stated)} are missing")
         target.write(chunk)
         left -= len(chunk)
-    source.read(1)  # at the end zipfile compares the checksum
 
 
 def _check_directory(archive: Path) -> None:
