@@ -62,13 +62,13 @@ vqgan_openimages_f4_8192 = register(
     "vqgan_openimages_f4_8192",
     VQModelConfig(_F4, 8192, 3),
     "Latent-diffusion's vq-f4: VQGAN f4 with 8192 codes, trained on OpenImages.",
-    fid="0.58 (OpenImages validation, reconstruction)",
+    fid="0.58 (validation set, by latent-diffusion's README)",
 )
 vqgan_openimages_f4_8192_noattn = register(
     "vqgan_openimages_f4_8192_noattn",
     VQModelConfig(replace(_F4, attn_type="none"), 8192, 3),
     "Latent-diffusion's vq-f4-noattn: VQGAN f4 with 8192 codes and no attention.",
-    fid="1.06 (OpenImages validation, reconstruction)",
+    fid="1.06 (validation set, by latent-diffusion's README)",
 )
 vqgan_openimages_f16_16384 = register(
     "vqgan_openimages_f16_16384",
@@ -76,7 +76,7 @@ vqgan_openimages_f16_16384 = register(
         DDConfig(ch_mult=(1, 1, 2, 2, 4), attn_resolutions=(16,), z_channels=8), 16384, 8
     ),
     "Latent-diffusion's vq-f16: VQGAN f16 with 16384 codes, trained on OpenImages.",
-    fid="5.15 (OpenImages validation, reconstruction)",
+    fid="5.15 (validation set, by latent-diffusion's README)",
 )
 dalle_dvae_f8 = register(
     "dalle_dvae_f8",

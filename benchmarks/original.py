@@ -1,0 +1,164 @@
+"""The original's side of the comparison: CompVis' code on PyTorch, in its own environment."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from benchmarks.cases import CASES  # noqa: E402
+from benchmarks.worker import serve  # noqa: E402
+from tests.reference.draw import draw_tensor  # noqa: E402
+from tests.reference.networks import DUMMY_LOSS, GPT, SCHEDULE  # noqa: E402
+from tests.reference.shim import top_k_top_p_filtering  # noqa: E402
+
+F16 = {
+    "double_z": False, "z_channels": 256, "resolution": 256, "in_channels": 3, "out_ch": 3,
+    "ch": 128, "ch_mult": [1, 1, 2, 2, 4], "num_res_blocks": 2, "attn_resolutions": [16],
+    "dropout": 0.0,
+}  # fmt: skip
+F8 = {**F16, "ch_mult": [1, 1, 2, 4], "attn_resolutions": [32]}
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Return how long a piece of work takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _vqgan(name: str) -> torch.nn.Module:
+    from taming.models.vqgan import GumbelVQ, VQModel
+
+    if name == "vqgan_gumbel_f8":
+        return GumbelVQ(F8, DUMMY_LOSS, 8192, 256, SCHEDULE)
+    return VQModel(F16, DUMMY_LOSS, 16384 if name.endswith("16384") else 1024, 256)
+
+
+def _celebahq() -> torch.nn.Module:
+    from taming.models.cond_transformer import Net2NetTransformer
+
+    first = {"ddconfig": F16, "n_embed": 1024, "embed_dim": 256, "lossconfig": DUMMY_LOSS}
+    return Net2NetTransformer(
+        {"target": "taming.modules.transformer.mingpt.GPT", "params": CASES["celebahq_b1"].gpt},
+        {"target": "taming.models.vqgan.VQModel", "params": first},
+        "__is_unconditional__",
+    )
+
+
+def _fill(model: torch.nn.Module) -> None:
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.from_numpy(draw_tensor(name, tuple(parameter.shape), 0)))
+
+
+class Original:
+    """Builds a case's network and times it."""
+
+    def __init__(self) -> None:
+        torch.set_grad_enabled(False)
+        self.model: Any = None
+        self._built: tuple[Any, ...] = ()
+
+    def describe(self) -> list[str]:
+        """Return versions and threads."""
+        return [f"torch {torch.__version__}", f"{torch.get_num_threads()} threads"]
+
+    def build(self, case: str) -> None:
+        """Build the network of a case and fill it, unless it is there already."""
+        c = CASES[case]
+        wanted = (c.model, c.gpt)
+        if self._built == wanted:
+            return
+        self.model = None
+        self.model = GPT(**c.gpt) if c.gpt else _vqgan(c.model)
+        _fill(self.model)
+        self.model.eval()
+        self._built = wanted
+
+    def reconstruct(self, case: str) -> float:
+        """Time one reconstruction."""
+        side = CASES[case].side
+        x = np.random.default_rng(0).uniform(-1, 1, (1, 3, side, side)).astype(np.float32)
+        return seconds(lambda: self.model.decode(self.model.encode(torch.from_numpy(x))[0]))
+
+    def window_token(self, case: str) -> float:
+        """Time one token of scripts/sample_conditional.py: a pass over the whole window."""
+        c = CASES[case]
+        tokens = torch.randint(0, 1024, (c.batch, 2 * 256 - 1))
+
+        def work() -> None:
+            logits, _ = self.model(tokens)
+            logits = logits[:, -256:][:, 100]
+            _draw(logits, c.top_k)
+
+        return seconds(work)
+
+    def prepare(self, case: str, past: int) -> None:
+        """Make the past that sample_with_past would hold at this length."""
+        c, gpt = CASES[case], CASES[case].gpt
+        shape = (gpt["n_layer"], 2, c.batch, gpt["n_head"], 1, gpt["n_embd"] // gpt["n_head"])
+        self._case, self._length = c, past
+        self._past = [torch.randn(shape) for _ in range(past)] or None
+
+    def one_pass(self) -> float:
+        """Time one step of sample_with_past."""
+        c = self._case
+        tokens = torch.randint(0, 1024, (c.batch, 1))
+
+        def work() -> None:
+            logits, _, _ = self.model.forward_with_past(
+                tokens, past=self._past, past_length=self._length
+            )
+            _draw(logits[:, -1], c.top_k)
+
+        return seconds(work)
+
+    def whole(self, case: str, limit: int) -> float:
+        """Time a whole run, or its first ``limit`` tokens."""
+        from taming.modules.transformer.mingpt import sample_with_past
+
+        c = CASES[case]
+        if c.cond > 1:
+            return sum(self.window_token(case) for _ in range(min(limit, c.shape[0] * c.shape[1])))
+        start = torch.zeros((c.batch, 1), dtype=torch.long)
+        return seconds(
+            lambda: sample_with_past(start, self.model, min(limit, 256), top_k=c.top_k, top_p=1.0)
+        )
+
+    def save(self, folder: str) -> None:
+        """Write a checkpoint of the large transformer."""
+        self.model, self._built = None, ()
+        model = _celebahq()
+        torch.save({"state_dict": model.state_dict()}, Path(folder) / "last.ckpt")
+
+    def load(self, folder: str) -> float:
+        """Time building the model and loading that checkpoint, as the original's scripts do."""
+        self.model, self._built = None, ()
+
+        def work() -> None:
+            model = _celebahq()
+            saved = torch.load(Path(folder) / "last.ckpt", map_location="cpu", weights_only=True)
+            model.load_state_dict(saved["state_dict"])
+            self.model = model.eval()
+
+        return seconds(work)
+
+
+def _draw(logits: torch.Tensor, top_k: int) -> torch.Tensor:
+    logits = top_k_top_p_filtering(logits, top_k=top_k)
+    return torch.multinomial(torch.softmax(logits, -1), 1)
+
+
+if __name__ == "__main__":
+    original = Original()
+    names = ("describe", "build", "reconstruct", "window_token", "prepare", "one_pass", "whole",
+             "save", "load")  # fmt: skip
+    serve({name: getattr(original, name) for name in names})

@@ -1,0 +1,158 @@
+"""Our side of the comparison: MegEngine."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from benchmarks.cases import CASES, Case  # noqa: E402
+from benchmarks.plan import Pass  # noqa: E402
+from benchmarks.worker import serve  # noqa: E402
+from official.multimodal.taming_transformer.config import GPTConfig  # noqa: E402
+from official.multimodal.taming_transformer.filling import load_tensors, parameter_shapes  # noqa: E402
+from official.multimodal.taming_transformer.runtime import tune_cpu  # noqa: E402
+from official.multimodal.taming_transformer.sampling import SamplingParams, draw  # noqa: E402
+from tests.reference.draw import draw_tensor  # noqa: E402
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Return how long a piece of work takes, its result on the host."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+class Drawn(dict):
+    """Weights drawn when asked for, so that they never all exist twice."""
+
+    def __init__(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        super().__init__(dict.fromkeys(shapes))
+        self._shapes = shapes
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Draw a tensor by its name alone."""
+        return draw_tensor(name, self._shapes[name], 0)
+
+
+class Ours:
+    """Builds a case's network and times it."""
+
+    def __init__(self) -> None:
+        self.tuning = tune_cpu()
+        self.model: Any = None
+        self._built: tuple[Any, ...] = ()
+
+    def describe(self) -> list[str]:
+        """Return what tuning was done."""
+        return list(self.tuning.done)
+
+    def build(self, case: str) -> None:
+        """Build the network of a case and fill it, unless it is there already."""
+        from official.multimodal.taming_transformer import zoo
+        from official.multimodal.taming_transformer.gpt import GPT
+
+        c = CASES[case]
+        wanted = (c.model, c.gpt)
+        if self._built == wanted:
+            return
+        self.model = None
+        self.model = GPT(GPTConfig(**c.gpt)) if c.gpt else zoo.skeleton(c.model)
+        load_tensors(self.model, Drawn(parameter_shapes(self.model)))
+        self.model.eval()
+        self._built = wanted
+
+    def reconstruct(self, case: str) -> float:
+        """Time one reconstruction."""
+        from megengine import Tensor
+
+        side = CASES[case].side
+        x = np.random.default_rng(0).uniform(-1, 1, (1, 3, side, side)).astype(np.float32)
+        return seconds(lambda: self.model(Tensor(x)).numpy())
+
+    def prepare(self, case: str, shape: list[int]) -> None:
+        """Make the past of a pass."""
+        self._pass = Pass(*shape)
+        p, gpt = self._pass, self.model
+        self._case = CASES[case]
+        self._past = gpt.new_cache()
+        if p.shared:
+            self._forward(1, p.shared, self._past)
+            self._past.freeze()
+        for start in range(0, p.past, 16):
+            self._forward(p.batch, min(16, p.past - start), self._past)
+
+    def _forward(self, batch: int, length: int, cache: Any) -> np.ndarray:
+        from megengine import Tensor
+
+        tokens = np.random.default_rng(length).integers(0, 1024, (batch, length))
+        logits: np.ndarray = self.model(Tensor(tokens, dtype="int32"), cache, last=True).numpy()
+        return logits[:, 0]
+
+    def one_pass(self) -> float:
+        """Time the prepared pass and the draw that follows it."""
+        p, params = self._pass, SamplingParams(top_k=self._case.top_k)
+
+        def work() -> None:
+            logits = self._forward(p.batch, p.new, self._past.fork())
+            if p.shared or self._case.cond == 1:  # the pass over a map's tokens draws nothing
+                draw(logits, params, seed=0, samples=range(p.batch), position=p.past)
+
+        return seconds(work)
+
+    def whole(self, case: str, limit: int) -> float:
+        """Time a whole run of the sampler, or its first ``limit`` cells."""
+        from official.multimodal.taming_transformer import window
+
+        c = CASES[case]
+        return seconds(lambda: _sample(self.model, c, window, limit))
+
+    def load(self, folder: str) -> float:
+        """Time building the model of a case from its file."""
+        from official.multimodal.taming_transformer import zoo
+
+        self.model, self._built = None, ()
+        path = Path(folder) / "weights.safetensors"
+        return seconds(lambda: setattr(self, "model", zoo.celebahq_transformer(weights=path)))
+
+    def convert(self, folder: str) -> None:
+        """Write the original's checkpoint as safetensors."""
+        from official.multimodal.taming_transformer import zoo
+        from official.multimodal.taming_transformer.conversion import convert_file
+
+        source = {"": Path(folder) / "last.ckpt"}
+        target = Path(folder) / "weights.safetensors"
+        convert_file(source, zoo.expected_shapes("celebahq_transformer"), target)
+
+
+def _sample(gpt: Any, case: Case, window: Any, limit: int) -> None:
+    rng = np.random.default_rng(0)
+    if case.cond > 1:
+        condition = window.map_condition(rng.integers(0, 1024, (1, *case.shape)))
+    else:
+        condition = window.fixed_condition(np.zeros((1, 1), int))
+    steps = window.sample_window(
+        gpt,
+        condition,
+        np.zeros((case.batch, *case.shape), int),
+        params=SamplingParams(top_k=case.top_k),
+        seed=0,
+        samples=range(case.batch),
+        n_embed=case.gpt["vocab_size"],
+        cache_memory=case.cache_memory,
+    )
+    for step in steps:
+        if step.number >= limit:
+            break
+
+
+if __name__ == "__main__":
+    ours = Ours()
+    names = ("describe", "build", "reconstruct", "prepare", "one_pass", "whole", "load", "convert")
+    serve({name: getattr(ours, name) for name in names})

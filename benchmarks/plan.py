@@ -1,0 +1,136 @@
+"""Which passes a case makes through its transformer, and few of them that stand for all.
+
+Our sampler is run dry, with a transformer that computes nothing, to see every pass that it would
+make. Passes of one kind differ in one length, and their cost is taken as linear between the
+lengths that are timed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Iterable, Mapping, NamedTuple
+
+import numpy as np
+
+from benchmarks.cases import Case
+
+KNOTS = 5
+
+
+class Pass(NamedTuple):
+    """One pass: rows, tokens shared by all rows before it, tokens of each row, new tokens."""
+
+    batch: int
+    shared: int
+    past: int
+    new: int
+
+
+class _DryCache:
+    def __init__(self, config: object) -> None:
+        self._token = 2 * config.n_layer * config.n_embd * 4  # type: ignore[attr-defined]
+        self.shared = self.length = self.batch = 0
+
+    @property
+    def nbytes(self) -> int:
+        return self._token * (self.shared + self.batch * (self.length - self.shared))
+
+    def freeze(self) -> None:
+        self.shared = self.length
+
+
+class _DryGPT:
+    """Stands for the transformer in a dry run and counts the passes."""
+
+    device = "cpu0"
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, config: object) -> None:
+        self.config = config
+        self.passes: Counter[Pass] = Counter()
+
+    def new_cache(self) -> _DryCache:
+        return _DryCache(self.config)
+
+    def __call__(self, idx: np.ndarray, cache: _DryCache, *, last: bool) -> _DryCache:
+        batch, new = idx.shape
+        self.passes[Pass(batch, cache.shared, cache.length - cache.shared, new)] += 1
+        cache.length += new
+        cache.batch = batch
+        return self  # type: ignore[return-value]
+
+    def numpy(self) -> np.ndarray:
+        return np.zeros((1, 1, 1), np.float32)
+
+
+def our_passes(case: Case) -> Mapping[Pass, int]:
+    """Return every pass of our sampler and how often it comes."""
+    from official.multimodal.taming_transformer.config import GPTConfig
+    from official.multimodal.taming_transformer.window import (
+        Frame,
+        WindowLogits,
+        fixed_condition,
+        frame_at,
+    )
+
+    class Dry(WindowLogits):
+        """Feeds the counter without making tensors."""
+
+        def _feed(self, tokens: np.ndarray, cache: object) -> np.ndarray:
+            self._gpt(tokens, cache, last=True)
+            return np.zeros((1, 1), np.float32)
+
+    def crop(frame: Frame) -> np.ndarray:
+        return np.zeros((1, frame.height * frame.width), int)
+
+    gpt = _DryGPT(GPTConfig(**case.gpt))
+    condition = crop if case.cond > 1 else fixed_condition(np.zeros((case.batch, 1), int))
+    logits = Dry(gpt, condition, case.batch, case.cache_memory)  # type: ignore[arg-type]
+    indices = np.zeros((case.batch, *case.shape), int)
+    for i, j in np.ndindex(case.shape):
+        frame = frame_at(i, j, case.shape, 16, 8)
+        cells = (i - frame.top) * frame.width + j - frame.left
+        below = i + 1 < case.shape[0] and frame_at(i + 1, j, case.shape, 16, 8) == frame
+        logits(frame, indices, cells, below)
+    return gpt.passes
+
+
+def knots(values: Iterable[int], count: int = KNOTS) -> list[int]:
+    """Return at most ``count`` of the values, evenly spread, first and last included."""
+    ordered = sorted(set(values))
+    places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round())
+    return [ordered[int(place)] for place in places]
+
+
+def spread(counts: Mapping[int, float], at: list[int]) -> dict[int, float]:
+    """Share out counts at many lengths among a few, as linear interpolation does."""
+    shares: dict[int, float] = defaultdict(float)
+    for length, count in counts.items():
+        right = int(np.searchsorted(at, length))
+        if at[right] == length:
+            shares[length] += count
+            continue
+        left, right = at[right - 1], at[right]
+        part = (length - left) / (right - left)
+        shares[left] += count * (1 - part)
+        shares[right] += count * part
+    return dict(shares)
+
+
+def representatives(passes: Mapping[Pass, int]) -> dict[Pass, float]:
+    """Return few passes with weights whose weighted sum of times is that of all."""
+    by_new: dict[tuple[int, int, int], dict[int, float]] = defaultdict(dict)
+    fresh: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
+    for p, count in passes.items():
+        if p.past == 0 and p.new > 1:
+            fresh[p.batch, p.shared][p.new] = count
+        else:
+            by_new[p.batch, p.shared, p.new][p.past] = count
+    chosen: dict[Pass, float] = {}
+    for (batch, shared), counts in fresh.items():
+        for new, weight in spread(counts, knots(counts)).items():
+            chosen[Pass(batch, shared, 0, new)] = weight
+    for (batch, shared, new), counts in by_new.items():
+        for past, weight in spread(counts, knots(counts, 3 if new > 1 else KNOTS)).items():
+            chosen[Pass(batch, shared, past, new)] = weight
+    return chosen

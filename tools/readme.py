@@ -1,0 +1,100 @@
+"""Write the tables of the READMEs, or check that they are up to date.
+
+    python tools/readme.py            write them
+    python tools/readme.py --check    exit 1 and name the file if one is out of date
+
+The table of models comes from the zoo, that of parity from benchmarks/parity.json
+(`python tools/parity.py --full --json > benchmarks/parity.json`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, Callable, Mapping
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+READMES = ("README.md", "README.zh-CN.md")
+PARITY = ROOT / "benchmarks" / "parity.json"
+
+
+def row(*cells: object) -> str:
+    """Return one line of a Markdown table."""
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def models() -> str:
+    """Return the table of the zoo."""
+    from official.multimodal.taming_transformer.registry import list_models
+
+    lines = [
+        row("builder", "task", "parameters", "published FID", "T / top-k / top-p", "sources"),
+        row(*["---"] * 6),
+    ]
+    for model in list_models():
+        s = model.sampling
+        settings = f"{s.temperature:g} / {s.top_k or 'all'} / {s.top_p:g}" if s else ""
+        size = f"{model.parameters / 1e6:,.0f} M"
+        task = model.task.replace("_", " ")
+        lines.append(row(f"`{model.name}`", task, size, model.fid, settings, len(model.sources)))
+    return "\n".join(lines)
+
+
+def parity() -> str:
+    """Return the table of the recorded comparison with the original."""
+    lines = [row("model", "stage", "shape", "largest error"), row(*["---"] * 4)]
+    for entry in json.loads(PARITY.read_text(encoding="utf-8")):
+        shape = " x ".join(str(side) for side in entry["shape"])
+        lines.append(row(entry["model"], entry["stage"], shape, _error(entry)))
+    return "\n".join(lines)
+
+
+def _error(entry: Mapping[str, Any]) -> str:
+    if entry.get("ties") is None:
+        return f"{entry['error']:.1e}"
+    ties = f", {entry['ties']} ties" if entry["ties"] else ""
+    return f"equal{ties}" if entry["error"] == 0 else f"{entry['error']:.2%} differ{ties}"
+
+
+TABLES: Mapping[str, Callable[[], str]] = {"models": models, "parity": parity}
+
+
+def updated(text: str) -> str:
+    """Return a README with its tables made anew."""
+    for name, table in TABLES.items():
+        start, end = f"<!-- table: {name} -->\n", "<!-- end -->"
+        before, found, rest = text.partition(start)
+        if found:
+            text = before + start + table() + "\n" + end + rest.partition(end)[2]
+    return text
+
+
+def main() -> int:
+    """Run the tool and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    check = parser.parse_args().check
+    stale = 0
+    for name in READMES:
+        path = ROOT / name
+        if not path.exists():
+            continue
+        text = path.read_text(encoding="utf-8")
+        new = updated(text)
+        if new == text:
+            continue
+        stale = 1
+        if check:
+            print(f"{name} is out of date: run python tools/readme.py", file=sys.stderr)
+        else:
+            path.write_text(new, encoding="utf-8")
+            print(f"{name}: tables written")
+    return stale if check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
