@@ -90,8 +90,8 @@ def _golden_model(config, kind):
 
 
 GOLDEN_CASES = [
-    "segmentation_18x23_b1",
     "class_16x16_b3",
+    pytest.param("segmentation_18x23_b1", marks=pytest.mark.slow),
     pytest.param("coordinates_18x23_b1", marks=pytest.mark.slow),
     pytest.param("segmentation_42x64_b1", marks=pytest.mark.slow),
     pytest.param("sos_16x16_b1", marks=pytest.mark.slow),
@@ -129,7 +129,7 @@ def _oracle_condition(kind, model):
     elif kind == "depth":
         tensor = to_batch(read_depth(depth_map()))
     elif kind == "coordinates":
-        tensor = to_batch(coordinates(12, 14))
+        tensor = to_batch(coordinates(10, 12))
     else:
         return fixed_condition(np.array([[4 if kind == "class" else 0]]))
     if kind == "coordinates":
@@ -142,9 +142,9 @@ def _oracle_condition(kind, model):
 CALLS = {
     "segmentation": lambda s, **kw: s.sample_segmentation(label_map(), **kw),
     "depth": lambda s, **kw: s.sample_depth(depth_map(), **kw),
-    "coordinates": lambda s, **kw: s.sample_coordinates((12, 14), **kw),
-    "class": lambda s, **kw: s.sample_class(4, h=6, w=7, **kw),
-    "unconditional": lambda s, **kw: s.sample_unconditional(h=6, w=7, **kw),
+    "coordinates": lambda s, **kw: s.sample_coordinates((10, 12), **kw),
+    "class": lambda s, **kw: s.sample_class(4, h=5, w=6, **kw),
+    "unconditional": lambda s, **kw: s.sample_unconditional(h=5, w=6, **kw),
 }
 
 
@@ -154,13 +154,13 @@ def test_pictures_of_any_size_equal_the_plain_window_sampler(kind):
     expected = plain_sample(
         model.transformer,
         _oracle_condition(kind, model),
-        np.zeros((2, 6, 7), int),
+        np.zeros((2, 5, 6), int),
         params=SamplingParams(0.9, 20, 0.95),
         seed=7,
         samples=[3, 4],
         side=4,
         centre=2,
-        mask=np.ones((6, 7), bool),
+        mask=np.ones((5, 6), bool),
     )
     found = CALLS[kind](sampler(kind, temperature=0.9, top_p=0.95), n_samples=2, start=3)
     np.testing.assert_array_equal(found.indices, expected)
@@ -171,25 +171,25 @@ def test_pictures_of_any_size_equal_the_plain_window_sampler(kind):
 
 
 def test_sides_that_the_factor_does_not_divide_are_floored_by_the_encoder():
-    labels = label_map(13, 15)
+    labels = label_map(11, 13)
     model = tiny_model("segmentation")
     found = sampler(top_k=1).sample_segmentation(labels)
-    assert found.picture.shape == (12, 14, 3)
+    assert found.picture.shape == (10, 12, 3)
     stage = model.cond_stage_model
     from megengine import Tensor
 
     z = stage.quant_conv(stage.encoder(Tensor(one_hot(labels.astype(np.int32), 7))))
-    assert z.shape[2:] == (6, 7)
+    assert z.shape[2:] == (5, 6)
     expected = plain_sample(
         model.transformer,
         map_condition(stage.quantize(z)[1].numpy()),
-        np.zeros((1, 6, 7), int),
+        np.zeros((1, 5, 6), int),
         params=SamplingParams(top_k=1),
         seed=0,
         samples=[0],
         side=4,
         centre=2,
-        mask=np.ones((6, 7), bool),
+        mask=np.ones((5, 6), bool),
     )
     np.testing.assert_array_equal(found.indices, expected)
 
@@ -200,16 +200,16 @@ def test_every_window_of_a_scene_gets_its_own_crop_and_its_own_rule():
     places = LayoutFormat(no_classes=1, no_tokens=64)
 
     def crop(frame):
-        box = (frame.left / 7, frame.top / 6, frame.width / 7, frame.height / 6)
+        box = (frame.left / 7, frame.top / 5, frame.width / 7, frame.height / 5)
         return np.array([[5, 6, 7, *places.corners(box)]])
 
     expected = plain_sample(
-        model.transformer, crop, np.zeros((1, 6, 7), int),
+        model.transformer, crop, np.zeros((1, 5, 7), int),
         params=SamplingParams(top_k=20), seed=7, samples=[0], side=4, centre=1,
-        mask=np.ones((6, 7), bool),
+        mask=np.ones((5, 7), bool),
     )  # fmt: skip
     np.testing.assert_array_equal(
-        sampler("scene_layout").sample_layout(layout, h=6, w=7).indices, expected
+        sampler("scene_layout").sample_layout(layout, h=5, w=7).indices, expected
     )
     small = plain_sample(
         model.transformer, fixed_condition(layout[None]), np.zeros((1, 4, 3), int),
@@ -222,11 +222,11 @@ def test_every_window_of_a_scene_gets_its_own_crop_and_its_own_rule():
 
 
 def test_scale_factor_repeats_labels_and_image_size_cuts_the_middle():
-    big = np.kron(label_map(), np.ones((2, 2), int)).astype(np.uint8)
-    scaled = sampler(scale_factor=2.0).sample_segmentation(label_map())
+    big = np.kron(label_map(5, 6), np.ones((2, 2), int)).astype(np.uint8)
+    scaled = sampler(scale_factor=2.0).sample_segmentation(label_map(5, 6))
     np.testing.assert_array_equal(scaled.indices, sampler().sample_segmentation(big).indices)
-    cut = sampler(image_size=12).sample_segmentation(label_map())
-    middle = sampler().sample_segmentation(np.ascontiguousarray(label_map()[:, 1:13]))
+    cut = sampler(image_size=10).sample_segmentation(label_map())
+    middle = sampler().sample_segmentation(np.ascontiguousarray(label_map()[:, 1:11]))
     np.testing.assert_array_equal(cut.indices, middle.indices)
 
 
@@ -280,7 +280,7 @@ def test_the_documented_call_writes_the_documented_files(tmp_path):
 
 
 def test_the_film_shows_start_previews_and_end_in_h264(tmp_path):
-    labels = label_map(11, 13)
+    labels = label_map(7, 9)
     result = sampler(root=tmp_path, animate=True, update_every=20, scale_factor=1.5)(
         labels, name="film"
     )
@@ -298,10 +298,10 @@ def test_the_film_shows_start_previews_and_end_in_h264(tmp_path):
 
 
 def test_a_picture_beside_the_map_gives_its_reconstruction(tmp_path):
-    photo = np.random.RandomState(1).randint(0, 256, (13, 14, 3)).astype(np.uint8)
-    sampler(root=tmp_path)(label_map(13, 14), photo, "p")
+    photo = np.random.RandomState(1).randint(0, 256, (11, 12, 3)).astype(np.uint8)
+    sampler(root=tmp_path)(label_map(11, 12), photo, "p")
     with Image.open(tmp_path / "p_reconstruction.png") as picture:
-        assert picture.size == (14, 12)
+        assert picture.size == (12, 10)
         found = np.asarray(picture)
     stage = tiny_model("segmentation").first_stage_model
     from megengine import Tensor
@@ -313,9 +313,9 @@ def test_a_picture_beside_the_map_gives_its_reconstruction(tmp_path):
 
 @pytest.mark.parametrize("kind", ["depth", "class"])
 def test_other_conditions_have_their_own_files(tmp_path, kind):
-    CALLS[kind](sampler(kind, root=tmp_path, update_every=20), name="a", n_samples=2)
+    CALLS[kind](sampler(kind, root=tmp_path, update_every=15), name="a", n_samples=2)
     expected = {"a_000.png", "a_001.png", "a.json", "a_first_sample.png"}
-    expected |= {"a_sample_20.png", "a_sample_40.png"}
+    expected |= {"a_sample_15.png", "a_sample_30.png"}
     assert files_of(tmp_path) == expected | ({"a_depth.png"} if kind == "depth" else set())
 
 
@@ -325,7 +325,7 @@ def test_a_folder_of_maps_gives_a_folder_of_pictures(tmp_path):
     np.save(tmp_path / "maps" / "two.npy", label_map(8, 8))
     (tmp_path / "maps" / "notes.txt").write_text("not a map")
     results = sampler(root=tmp_path / "out", segmentation_save=False)(str(tmp_path / "maps"))
-    assert [result.picture.shape for result in results] == [(12, 14, 3), (8, 8, 3)]
+    assert [result.picture.shape for result in results] == [(10, 12, 3), (8, 8, 3)]
     assert {"one.png", "one.json", "two.png", "two.json"} <= files_of(tmp_path / "out")
     alone = sampler().sample_segmentation(label_map(8, 8))
     np.testing.assert_array_equal(results[1].indices, alone.indices)
@@ -399,7 +399,8 @@ def test_an_interrupted_run_keeps_the_seed_it_chose(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_run_stopped_by_a_signal_goes_on(tmp_path, number):
     script = """
         import sys, time
         from official.multimodal.taming_transformer import previews
@@ -413,19 +414,24 @@ def test_a_killed_run_goes_on(tmp_path):
                     print("here", flush=True)
                     time.sleep(60)
         Drawing.steps = slow
-        sampler(root=sys.argv[1])(label_map(), name="a")
+        sampler(root=sys.argv[1], update_every=5, animate=True)(label_map(), name="a")
     """
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)],
-        stdout=subprocess.PIPE, env={**os.environ, "MGE_DEFAULT_DEVICE": "cpu0"},
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=Path(__file__).parent.parent,
+        env={**os.environ, "MGE_DEFAULT_DEVICE": "cpu0"},
     )  # fmt: skip
     assert process.stdout.readline().strip() == b"here"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(number)
+    assert process.wait() != 0
     assert "a.partial.npz" in files_of(tmp_path)
-    found = sampler(root=tmp_path)(label_map(), name="a")
+    if number == signal.SIGINT:
+        assert len(film_frames(tmp_path / "a_sampling.mp4")[1]) == 5
+    found = sampler(root=tmp_path, update_every=5, animate=True)(label_map(), name="a")
     np.testing.assert_array_equal(found.indices, sampler()(label_map()).indices)
-    assert not [name for name in files_of(tmp_path) if "partial" in name or name[0] == "."]
+    assert len(film_frames(tmp_path / "a_sampling.mp4")[1]) == 7
+    left = [name for name in files_of(tmp_path) if "partial" in name or name[0] == "."]
+    assert not [name for name in left if not name.endswith(".mp4")]
 
 
 def test_the_same_call_again_draws_nothing_and_changes_nothing(tmp_path, monkeypatch):
@@ -483,8 +489,8 @@ def test_steps_stream_every_token_and_can_be_cancelled():
     draw = sampler()
     stream = draw.steps(label_map(), n_samples=2)
     first = next(stream)
-    assert (first.number, first.total, first.row, first.column) == (1, 42, 0, 0)
-    assert draw.decode(first.indices).shape == (2, 12, 14, 3)
+    assert (first.number, first.total, first.row, first.column) == (1, 30, 0, 0)
+    assert draw.decode(first.indices).shape == (2, 10, 12, 3)
     stream.close()
     last = list(draw.steps(label_map(), n_samples=2))[-1]
     np.testing.assert_array_equal(
@@ -513,24 +519,25 @@ def _previews_by(clock, watch, tokens, token_seconds, preview_seconds):
     return shown
 
 
-@pytest.mark.parametrize("preview_seconds", [0.001, 0.5, 3.0])
-def test_previews_take_no_more_than_a_tenth_of_the_sampling_time(preview_seconds):
+@pytest.mark.parametrize(("preview_seconds", "least"), [(0.001, 50), (0.5, 9), (3.0, 1)])
+def test_previews_take_no_more_than_a_tenth_of_the_sampling_time(preview_seconds, least):
     watch = Clock()
-    shown = _previews_by(PreviewClock(None, now=watch), watch, 1000, 0.05, preview_seconds)
-    assert len(shown) >= (1 if preview_seconds > 2.5 else 9)
+    clock = PreviewClock(None, 1000, watch)
+    shown = _previews_by(clock, watch, 1000, 0.05, preview_seconds)
+    assert least <= len(shown) <= 61
     assert len(shown) * preview_seconds <= 0.1 * 1000 * 0.05 + 1e-9
 
 
 def test_update_every_is_obeyed_whatever_it_costs():
     watch = Clock()
-    shown = _previews_by(PreviewClock(7, now=watch), watch, 50, 0.01, 10.0)
+    shown = _previews_by(PreviewClock(7, 50, watch), watch, 50, 0.01, 10.0)
     assert shown == [0, 7, 14, 21, 28, 35, 42, 49]
 
 
 def test_a_bar_is_drawn_when_asked_and_not_in_a_file(capfd):
     sampler(progress=True)(label_map())
     shown = capfd.readouterr().err
-    assert "42/42" in shown
+    assert "30/30" in shown
     assert "token/s" in shown
     sampler()(label_map())
     assert capfd.readouterr() == ("", "")

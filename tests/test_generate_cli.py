@@ -39,7 +39,7 @@ def run(capsys, *arguments, build=build):
 def inputs(tmp_path):
     Image.fromarray(label_map()).save(tmp_path / "labels.png")
     np.save(tmp_path / "depth.npy", depth_map())
-    photo = np.random.RandomState(0).randint(0, 256, (12, 14, 3)).astype(np.uint8)
+    photo = np.random.RandomState(0).randint(0, 256, (10, 12, 3)).astype(np.uint8)
     Image.fromarray(photo).save(tmp_path / "photo.png")
     return tmp_path
 
@@ -47,8 +47,8 @@ def inputs(tmp_path):
 CASES = {
     "segmentation": ["segmentation", "labels.png", "--seed", 7, "--top-k", 20],
     "depth": ["depth", "depth.npy", "--invert", "--n-samples", 2, "--top-k", "all"],
-    "coordinates": ["coordinates", "14x12", "--top-k", 5, "--no-progress"],
-    "class": ["class", 3, 5, "--size", "14x12", "-n", 3, "-b", 2, "--top-k", 20, "--top-p", 0.9],
+    "coordinates": ["coordinates", "12x10", "--top-k", 5, "--no-progress"],
+    "class": ["class", 3, 5, "--size", "12x10", "-n", 3, "-b", 2, "--top-k", 20, "--top-p", 0.9],
     "unconditional": ["unconditional", "--size", "10x8", "--npz", "--name", "a", "--top-k", 20],
     "complete": ["complete", "photo.png", "--map", "depth.npy", "--blend", "--top-k", 20],
     "reconstruct": ["reconstruct", "photo.png", "--size", "whole"],
@@ -152,14 +152,14 @@ def test_a_stopped_run_says_so_and_goes_on(capsys, inputs, monkeypatch):
 
 
 def test_reconstruct_writes_over_nothing(capsys, inputs):
-    arguments = ["reconstruct", inputs / "photo.png", "--size", "12", "-o", inputs / "out"]
+    arguments = ["reconstruct", inputs / "photo.png", "--size", "10", "-o", inputs / "out"]
     assert run(capsys, *arguments)[0] == 0
     status, _, err = run(capsys, *arguments)
     assert status == 1
     assert "--overwrite" in err
     assert run(capsys, *arguments, "--overwrite")[0] == 0
     with Image.open(inputs / "out" / "photo_reconstruction.png") as picture:
-        assert picture.size == (12, 12)
+        assert picture.size == (10, 10)
 
 
 @pytest.mark.parametrize(

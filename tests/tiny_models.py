@@ -40,13 +40,13 @@ def tiny_model(kind: str) -> Net2NetTransformer:
     return filled(Net2NetTransformer(config))
 
 
-def label_map(height: int = 12, width: int = 14) -> np.ndarray:
+def label_map(height: int = 10, width: int = 12) -> np.ndarray:
     """Return a label map of blocks, uint8 (height, width)."""
     blocks = np.random.RandomState(5).randint(0, N_LABELS, (-(-height // 3), -(-width // 3)))
     return np.kron(blocks, np.ones((3, 3), int))[:height, :width].astype(np.uint8)
 
 
-def depth_map(height: int = 12, width: int = 14) -> np.ndarray:
+def depth_map(height: int = 10, width: int = 12) -> np.ndarray:
     """Return a slope with a bump, float32 (height, width)."""
     rows, columns = np.mgrid[:height, :width]
     return (rows + 5 * np.sin(columns / 3)).astype(np.float32)

@@ -36,9 +36,10 @@ class ConditionalSampler(Sampler):
         top_k: Choose among the k best tokens; 1 is greedy (always the best), ``None`` all.
         top_p: Choose among the best tokens whose probabilities sum to this; in (0, 1].
         update_every: Show the picture after every so many tokens; ``None`` shows it as often as
-            it can in 10 % of the time.
+            fits into 10 % of the time, at most 60 times.
         scale_factor: Resize the map by this factor: label maps by nearest neighbour, depth maps
-            bilinearly. (The original resizes one-hot maps bicubically, which mixes labels.)
+            bilinearly, sizes in pixels as they are. (The original resizes one-hot maps
+            bicubically, which mixes labels.)
         animate: Write the previews as a film, ``{name}_sampling.mp4``.
         root: Folder for files; made if need be. ``None`` writes nothing.
         seed: 0 .. 2**64 - 1. ``None`` chooses a fresh one, or that of the run that is there.

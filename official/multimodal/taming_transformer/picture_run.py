@@ -123,7 +123,7 @@ def _record(model: Net2NetTransformer, options: SamplerOptions, task: Task) -> d
     """Return everything that the picture hangs on, as JSON gives it back."""
     record = {
         "algorithm": ALGORITHM,
-        "model": getattr(model, "name", ""),
+        "model": model.name or "",
         "weights_sha256": weights_sha256(model),
         "config": {**asdict(model.config), "dtype": model.dtype.name},
         "seed": options.seed,

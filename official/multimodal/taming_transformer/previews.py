@@ -18,6 +18,9 @@ from .video import VideoWriter
 PREVIEW_SHARE = 0.1
 """Part of the sampling time that previews may take where ``update_every`` is not given."""
 
+MOST_PREVIEWS = 60
+"""Previews of a run where ``update_every`` is not given, however quick they are."""
+
 SAVE_EVERY = 10.0
 """Seconds between two savings of a run that is under way."""
 
@@ -29,18 +32,14 @@ class PreviewClock:
     """Decide after which cells a preview is made.
 
     Args:
-        every: After this many cells; ``None`` is as often as the share allows.
-        share: Part of the time without previews that previews may take.
+        every: After this many cells; ``None`` is as often as ``PREVIEW_SHARE`` allows.
+        total: Cells of the run.
         now: A clock in seconds.
     """
 
-    def __init__(
-        self,
-        every: int | None,
-        share: float = PREVIEW_SHARE,
-        now: Callable[[], float] = time.perf_counter,
-    ):
-        self._every, self._share, self._now = every, share, now
+    def __init__(self, every: int | None, total: int, now: Callable[[], float] = time.perf_counter):
+        self._every, self._now = every, now
+        self._gap, self._next = -(-total // MOST_PREVIEWS), 0
         self._began, self._spent, self._last = now(), 0.0, 0.0
 
     def due(self, number: int) -> bool:
@@ -48,7 +47,10 @@ class PreviewClock:
         if self._every is not None:
             return number % self._every == 0
         sampling = self._now() - self._began - self._spent
-        return self._spent + self._last <= self._share * sampling
+        if number < self._next or self._spent + self._last > PREVIEW_SHARE * sampling:
+            return False
+        self._next = number + self._gap
+        return True
 
     @contextmanager
     def preview(self) -> Iterator[None]:
@@ -77,14 +79,13 @@ def draw_to_files(
     However it ends (Ctrl-C too), the film plays and what is drawn is saved.
     """
     state = store.progress
-    clock = PreviewClock(options.update_every)
+    clock = PreviewClock(options.update_every, drawing.total)
     with ExitStack() as stack:
         show = _Shown(drawing, store, decode)
         if options.animate:
             show.film = stack.enter_context(
                 VideoWriter(store.path("_sampling.mp4"), fps=options.fps)
             )
-            store.add(store.path("_sampling.mp4"))
         with clock.preview():
             show.first()
         for number in _numbers_before(state, options.update_every):
@@ -93,6 +94,8 @@ def draw_to_files(
         state = _draw(drawing, store, state, clock, show, bar)
         if show.film is not None and drawing.total not in show.numbers:
             show.film.write(decode(np.asarray(state.indices)[0]))
+    if options.animate:
+        store.add(store.path("_sampling.mp4"))
     return state
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 import zlib
@@ -11,10 +12,15 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from .image_files import one_line, replacing
+from .image_files import one_line
+from .manifest import write_whole
 
-# Settings that change files beside the picture, or its last bits, and not what it is.
-OUTPUT_ONLY = ("update_every", "animate", "fps", "segmentation_save", "cache_memory", "about")
+# What changes files beside the picture, or its last bits, and not what it is. (The model is known
+# by its weights: its name may be given or not.)
+OUTPUT_ONLY = (
+    *("update_every", "animate", "fps", "segmentation_save", "cache_memory"),
+    *("model", "about"),
+)
 
 _LARGEST_PARTIAL = 1 << 30
 _SHOWN_DIFFERENCES = 5
@@ -49,8 +55,9 @@ def write_partial(path: Path, record: Mapping[str, Any], progress: Progress) -> 
     }
     if progress.indices is not None:
         arrays["indices"] = progress.indices
-    with replacing(path) as temporary:
-        np.savez(temporary, **arrays)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_whole(path, buffer.getvalue())
 
 
 def find_progress(root: Path, name: str) -> tuple[dict[str, Any], Progress] | None:

@@ -7,6 +7,7 @@ of one that is not finished. A name without either belongs to somebody else and 
 from __future__ import annotations
 
 import glob
+import json
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any, Iterable, Iterator, Mapping
 import numpy as np
 
 from .errors import DownloadError
-from .files import free_space, human, locked, remove, write_json
+from .files import free_space, human, locked, remove
+from .manifest import write_whole
 from .run_state import Progress, differences, find_progress, partial_path, write_partial
 
 RESERVE = 16 << 20
@@ -81,7 +83,7 @@ class PictureStore:
             "files": [path.name for path in self.written],
             "indices": np.asarray(progress.indices).tolist(),
         }
-        write_json(target, data)
+        write_whole(target, (json.dumps(data, indent=1) + "\n").encode())
         remove(partial_path(self.root, self.name))
 
 
