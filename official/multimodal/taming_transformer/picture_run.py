@@ -54,10 +54,6 @@ class Task:
     extra: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[Path, ...] = ()
 
-    def pictures(self, indices: np.ndarray) -> np.ndarray:
-        """Return the pictures uint8 (n, H, W, 3) of tokens (n, h, w), decoded one at a time."""
-        return np.stack([self.decode(codes) for codes in indices])
-
 
 def new_seed(options: SamplerOptions) -> int:
     """Return the seed of the settings, or a fresh one."""
@@ -85,7 +81,8 @@ def run(
         drawing = task.make(new_seed(options))
         indices = draw_quietly(drawing, options.progress)
         facts = {**options.record(), "samples": list(task.samples)}
-        return SamplingResult(task.pictures(indices), indices, drawing.seed, facts)
+        pictures = np.stack([task.decode(codes) for codes in indices])
+        return SamplingResult(pictures, indices, drawing.seed, facts)
     record = _record(model, options, task)
     needed = _bytes(model, options, task)
     with open_store(
@@ -108,14 +105,14 @@ def _run_to_files(options: SamplerOptions, task: Task, store: PictureStore) -> S
     for ending, picture in task.views.items():
         write_png(store.path(ending), picture())
         store.add(store.path(ending))
-    state = draw_to_files(task.make(record["seed"]), store, options, task.decode)
-    indices = np.asarray(state.indices)
-    pictures = task.pictures(indices)
+    drawing = task.make(record["seed"])
+    state, pictures = draw_to_files(drawing, store, options, task.decode)
     for number, picture in zip(task.samples, pictures):
         path = store.path(".png" if len(task.samples) == 1 else f"_{number:03}.png")
         write_png(path, picture, _metadata(record, number))
         store.add(path)
     store.finish(state)
+    indices = np.asarray(state.indices)
     return SamplingResult(pictures, indices, record["seed"], record, tuple(store.written))
 
 

@@ -73,10 +73,13 @@ def draw_quietly(drawing: Drawing, progress: bool | None) -> np.ndarray:
 
 def draw_to_files(
     drawing: Drawing, store: PictureStore, options: SamplerOptions, decode: Decode
-) -> Progress:
+) -> tuple[Progress, np.ndarray]:
     """Draw, show and save as it goes; go on where the store says.
 
     However it ends (Ctrl-C too), the film plays and what is drawn is saved.
+
+    Returns:
+        The whole run, and its pictures uint8 (B, H, W, 3).
     """
     state = store.progress
     clock = PreviewClock(options.update_every, drawing.total)
@@ -92,11 +95,12 @@ def draw_to_files(
             show.preview(number, drawing.partly(np.asarray(state.indices), number))
         bar = stack.enter_context(progress_bar(drawing.total, state.done, options.progress))
         state = _draw(drawing, store, state, clock, show, bar)
+        pictures = np.stack([decode(codes) for codes in np.asarray(state.indices)])
         if show.film is not None and drawing.total not in show.numbers:
-            show.film.write(decode(np.asarray(state.indices)[0]))
+            show.film.write(pictures[0])
     if options.animate:
         store.add(store.path("_sampling.mp4"))
-    return state
+    return state, pictures
 
 
 def _draw(
