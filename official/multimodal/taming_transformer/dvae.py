@@ -11,7 +11,7 @@ import numpy as np
 from megengine import Tensor
 
 from .config import DVAEConfig
-from .layers import Network, cast, declare, double
+from .layers import Network, cast, declare, double, settle
 from .vqgan import check_indices, check_picture
 
 # The logit-Laplace likelihood keeps pixels away from 0 and 1 by this much.
@@ -81,7 +81,7 @@ class Group(M.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Run the blocks."""
         for i in range(self.count):
-            x = getattr(self, f"block_{i + 1}")(x)
+            x = settle(getattr(self, f"block_{i + 1}")(x))
         return x
 
 

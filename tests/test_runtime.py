@@ -1,0 +1,104 @@
+"""`tune_cpu` changes the whole process, so each case runs in one of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = ("MGE_DEFAULT_DEVICE", "MKL_DEBUG_CPU_TYPE", "GLIBC_TUNABLES")
+SHOW = """
+import json, os, sys
+{before}
+from official.multimodal.taming_transformer import tune_cpu
+first = tune_cpu({arguments})
+import megengine, numpy
+value = float((megengine.Tensor(numpy.ones(3, numpy.float32)) * 2).sum().numpy())
+again = tune_cpu({arguments})
+print(json.dumps([first.done, first.left, megengine.get_default_device(),
+                  os.environ.get("MKL_DEBUG_CPU_TYPE"), value, again.left]))
+"""
+
+
+def run(arguments: str = "", before: str = "", **variables: str):
+    environment = {k: v for k, v in os.environ.items() if k not in SETTINGS}
+    environment = {k: v for k, v in environment.items() if not k.startswith("MALLOC_")}
+    environment.update(variables, PYTHONPATH=str(ROOT))
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW.format(arguments=arguments, before=before)],
+        env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+def test_it_says_what_it_did_and_starts_quietly():
+    (done, left, device, mkl, value, _), stderr = run()
+    assert f"device: {device}" in done
+    assert device.startswith("multithread")
+    assert value == 6.0
+    assert len(done) + len(left) == 3
+    assert (mkl == "5") == any(line.startswith("MKL: AVX2") for line in done)
+    if sys.version_info >= (3, 9):  # on 3.8 MegEngine prints while it is imported
+        assert "CUDA" not in stderr
+
+
+def test_threads_can_be_chosen():
+    (_, _, device, _, value, _), _ = run("threads=1")
+    assert device == "multithread1"
+    assert value == 6.0
+
+
+def test_what_the_user_has_set_is_left():
+    (_, left, device, mkl, _, _), _ = run(
+        MGE_DEFAULT_DEVICE="cpu0", MKL_DEBUG_CPU_TYPE="4", MALLOC_ARENA_MAX="2"
+    )
+    assert (device, mkl) == ("cpu0", "4")
+    assert "device: MGE_DEFAULT_DEVICE is cpu0" in left
+    assert "MKL_DEBUG_CPU_TYPE: the environment says 4" in left
+    assert "allocator: MALLOC_ARENA_MAX is 2" in left
+
+
+def test_huge_pages_are_left_to_glibc():
+    (_, left, _, _, _, _), _ = run(GLIBC_TUNABLES="glibc.malloc.hugetlb=1")
+    if sys.platform == "linux":
+        assert "allocator: GLIBC_TUNABLES is glibc.malloc.hugetlb=1" in left
+
+
+def test_a_device_that_the_program_has_chosen_is_left():
+    before = "import megengine; megengine.set_default_device('cpu1')"
+    (_, left, device, _, _, _), _ = run(before=before)
+    assert device == "cpu1"
+    assert "device: the program has chosen cpu1" in left
+
+
+def test_a_second_call_changes_nothing_more():
+    (_, _, device, _, _, again), _ = run()
+    assert f"device: the program has chosen {device}" in again
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "1.5", "'2'"])
+def test_threads_that_are_no_count_are_refused(threads):
+    with pytest.raises(AssertionError, match="threads must be a whole number >= 1"):
+        run(f"threads={threads}")
+
+
+def test_importing_the_package_tunes_and_prints_nothing():
+    code = (
+        "import os; before = dict(os.environ)\n"
+        "import official.multimodal.taming_transformer, megengine\n"
+        "assert dict(os.environ) == before or set(os.environ) - set(before) <= {'MGE_HOME'}\n"
+        "print(megengine.get_default_device())"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in SETTINGS}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "xpux"
+    if sys.version_info >= (3, 9):
+        assert done.stderr == ""
