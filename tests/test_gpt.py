@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from megengine import Tensor
 
-from tests.tiny import tiny_gpt, tokens
+from tests.tiny import filled, tiny_gpt, tokens
 
 TOLERANCE = 1e-5
 
@@ -115,3 +116,26 @@ def test_float16_parameters_give_nearly_the_same_logits():
     found = gpt(tokens(idx[:, 12:]), cache)
     assert found.dtype == np.float32
     assert np.abs(found.numpy() - expected[:, 12:]).max() < 0.03 * np.abs(expected).max()
+
+
+def test_gelu_is_exact_within_its_promise():
+    from math import erf
+
+    from official.multimodal.taming_transformer.layers import gelu
+
+    x = np.linspace(-12, 12, 1 << 18, dtype=np.float32)
+    expected = [v * 0.5 * (1 + erf(v / 2**0.5)) for v in x.astype(np.float64)[::64]]
+    assert np.abs(gelu(Tensor(x)).numpy()[::64] - expected).max() < 4e-6
+    assert np.abs(gelu(Tensor(x[::64])).numpy() - expected).max() < 4e-6
+    far = np.array([-1e6, -300, 300, 1e6], np.float32).repeat(1 << 16)
+    np.testing.assert_allclose(gelu(Tensor(far)).numpy()[:: 1 << 16], [0, 0, 300, 1e6], atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 40])
+def test_linear_layers_give_the_same_in_both_forms(rows):
+    from official.multimodal.taming_transformer.layers import Linear
+
+    layer = filled(Linear(24, 56))
+    x = np.random.RandomState(rows).standard_normal((1, rows, 24)).astype(np.float32)
+    expected = x @ layer.weight.numpy().T + layer.bias.numpy()
+    np.testing.assert_allclose(layer(Tensor(x)).numpy(), expected, rtol=1e-5, atol=1e-5)

@@ -12,7 +12,18 @@ from megengine import Tensor
 
 from .config import GPTConfig
 from .kv_cache import KVCache, Segment
-from .layers import Embedding, LayerNorm, Linear, Network, cast, declare
+from .layers import (
+    CONV_TOKENS,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Network,
+    cast,
+    declare,
+    from_columns,
+    gelu,
+    to_columns,
+)
 
 
 def _scores(q: Tensor, segment: Segment) -> Tensor:
@@ -68,9 +79,13 @@ class CausalSelfAttention(M.Module):
         self.value = Linear(config.n_embd, config.n_embd)
         self.proj = Linear(config.n_embd, config.n_embd)
 
-    def _heads(self, x: Tensor) -> Tensor:
+    def _heads(self, part: Linear, x: Tensor, columns: Tensor | None) -> Tensor:
+        """Project (B, T, C), or its columns, and split into (B, n_head, T, head_dim)."""
         b, t, c = x.shape
-        return x.reshape(b, t, self.n_head, c // self.n_head).transpose(0, 2, 1, 3)
+        if columns is None:
+            return part(x).reshape(b, t, self.n_head, c // self.n_head).transpose(0, 2, 1, 3)
+        y = part.on_columns(columns).reshape(self.n_head, c // self.n_head, b, t)
+        return y.transpose(2, 0, 3, 1)
 
     def forward(
         self, x: Tensor, mask: Tensor | None, cache: KVCache, layer: int, last: bool
@@ -79,13 +94,13 @@ class CausalSelfAttention(M.Module):
 
         With ``last`` only the last position is mapped: (B, 1, n_embd).
         """
-        segments = cache.extend(
-            layer, Segment(self._heads(self.key(x)), self._heads(self.value(x)))
-        )
+        columns = to_columns(x) if x.shape[0] * x.shape[1] >= CONV_TOKENS else None
+        keys, values = (self._heads(part, x, columns) for part in (self.key, self.value))
+        segments = cache.extend(layer, Segment(keys, values))
         if last:
-            x, mask = x[:, -1:], None  # the last token sees everything
+            x, mask, columns = x[:, -1:], None, None  # the last token sees everything
         b, t, c = x.shape
-        q = self._heads(self.query(x) * (c // self.n_head) ** -0.5)
+        q = self._heads(self.query, x, columns) * (c // self.n_head) ** -0.5
         y = attend(q, segments, mask)
         return self.proj(y.transpose(0, 2, 1, 3).reshape(b, t, c))
 
@@ -100,7 +115,7 @@ class Block(M.Module):
         self.attn = CausalSelfAttention(config)
         self.mlp = [
             Linear(config.n_embd, 4 * config.n_embd),
-            F.gelu,
+            gelu,
             Linear(4 * config.n_embd, config.n_embd),
         ]
 
@@ -110,10 +125,14 @@ class Block(M.Module):
         """Map (B, T, n_embd) to the same shape; with ``last``, its last position only."""
         gathered = self.attn(self.ln1(x), mask, cache, layer, last)
         x = (x[:, -1:] if last else x) + gathered
-        h = self.ln2(x)
-        for step in self.mlp:
-            h = step(h)
-        return x + h
+        return x + self._mlp(self.ln2(x))
+
+    def _mlp(self, h: Tensor) -> Tensor:
+        expand, activate, contract = self.mlp
+        if h.shape[0] * h.shape[1] < CONV_TOKENS:
+            return contract(activate(expand(h)))
+        columns = contract.on_columns(activate(expand.on_columns(to_columns(h))))
+        return from_columns(columns, h.shape[0])
 
 
 class GPT(Network):

@@ -132,6 +132,7 @@ def register(
         if pretrained and weights is not None:
             raise ValueError("give either pretrained=True or weights=, not both")
         model: Network = skeleton(name)
+        model.name = name
         if pretrained:
             path = find_weights(name, parameter_shapes(model), candidates=all_shapes)
             load_checkpoint(model, path)
