@@ -5,6 +5,8 @@ Source: taming/modules/transformer/mingpt.py of CompVis/taming-transformers @3ba
 
 from __future__ import annotations
 
+from typing import Any
+
 import megengine.functional as F
 import megengine.module as M
 import numpy as np
@@ -113,7 +115,7 @@ class Block(M.Module):
         self.ln1 = LayerNorm(config.n_embd)
         self.ln2 = LayerNorm(config.n_embd)
         self.attn = CausalSelfAttention(config)
-        self.mlp = [
+        self.mlp: list[Any] = [
             Linear(config.n_embd, 4 * config.n_embd),
             gelu,
             Linear(4 * config.n_embd, config.n_embd),
@@ -130,7 +132,8 @@ class Block(M.Module):
     def _mlp(self, h: Tensor) -> Tensor:
         expand, activate, contract = self.mlp
         if h.shape[0] * h.shape[1] < CONV_TOKENS:
-            return contract(activate(expand(h)))
+            y: Tensor = contract(activate(expand(h)))
+            return y
         columns = contract.on_columns(activate(expand.on_columns(to_columns(h))))
         return from_columns(columns, h.shape[0])
 
