@@ -1,7 +1,6 @@
 """`megengine.hub` for real, against this repository as a local git remote."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +9,9 @@ import pytest
 
 import hubconf
 from official.multimodal.taming_transformer.registry import MODELS
+from tests.hub_remote import make_remote
 
 ROOT = Path(__file__).resolve().parent.parent
-OWNER = "git@github.com:somebody"
 
 LOAD = """
 import json, megengine as mge
@@ -37,33 +36,8 @@ runpy.run_path(sys.argv[2] + "/hubconf.py")
 
 @pytest.fixture(scope="module")
 def remote(tmp_path_factory):
-    """A git repository of the work tree as it is, and the environment that leads to it."""
-    folder = tmp_path_factory.mktemp("remote") / "models.git"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard",
-         "official", "hubconf.py", "assets"],
-        cwd=ROOT, check=True, capture_output=True,
-    )  # fmt: skip
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        source, target = ROOT / name, folder / name
-        if source.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(source.read_bytes())
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
-    for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "state"]):
-        subprocess.run([*git, *command], cwd=folder, check=True)
-    home = tmp_path_factory.mktemp("home")
-    environment = {
-        **os.environ,
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"url.{folder}.insteadOf",
-        "GIT_CONFIG_VALUE_0": f"{OWNER}/models.git",
-        "MGE_HOME": str(home / "megengine"),
-        "XDG_CACHE_HOME": str(home),
-        "HOME": str(home),
-    }
-    environment.pop("PYTHONPATH", None)
-    return environment
+    """The environment in which the hub finds the work tree as it is."""
+    return make_remote(tmp_path_factory.mktemp("remote"))
 
 
 def test_list_help_and_load_over_git(remote, tmp_path):
