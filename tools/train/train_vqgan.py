@@ -51,7 +51,8 @@ def parse() -> argparse.Namespace:
     p.add_argument("--lr", type=float, default=6e-4)
     p.add_argument("--steps", type=int, default=10000)
     p.add_argument("--minutes", type=float, help="stop after this time, counted over resumptions")
-    p.add_argument("--free-steps", type=int, default=400, help="steps before the codebook starts")
+    p.add_argument("--free-steps", type=int, default=1000, help="steps before the codebook starts")
+    p.add_argument("--free-from", type=int, default=0, help="step from which it is left out")
     p.add_argument("--gan-from", type=float, default=0.7, help="part of the run; 1 for none")
     p.add_argument("--gan-weight", type=float, default=0.4)
     p.add_argument("--precision", choices=("bf16", "float32"), default="bf16")
@@ -101,6 +102,24 @@ def stretch(depth: Tensor) -> Tensor:
     """Spread each depth map (B, H, W) over the whole of [-1, 1]."""
     low, high = depth.amin((1, 2), True), depth.amax((1, 2), True)
     return (depth - low) / (high - low).clamp(min=1e-6) * 2.0 - 1.0
+
+
+def noisy(z: Tensor, share: float = 0.008) -> Tensor:
+    """Stand in for the codebook before it starts: noise of a fixed share of the latents' power.
+
+    About as much comes through as through a thousand codes, but every dimension has a gradient,
+    so the encoder learns how many of them are worth their share. A codebook that starts too early
+    freezes the two or three dimensions that the mean colour of a patch needs.
+    """
+    power = z.var((0, 2, 3)).sum()  # with its gradient: larger latents do not help
+    return z + torch.randn_like(z) * (share * power).sqrt()
+
+
+def dimensions(z: Tensor) -> float:
+    """Number of dimensions that latents (B, C, h, w) fill: (sum of variances)^2 / of squares."""
+    flat = z.detach().transpose(0, 1).flatten(1)
+    spread = torch.linalg.eigvalsh(torch.cov(flat)).clamp(min=0.0)
+    return float(spread.sum().square() / spread.square().sum())
 
 
 class Trainer:
@@ -154,7 +173,9 @@ class Trainer:
         self.devices.add(count, total)
         book.follow(flat.detach(), count, total)
         self.devices.copy_first(book.embedding.weight.data, book.count, book.total)
-        return z + (q - z).detach(), F.mse_loss(z, q.detach()), indices
+        power = z.detach().var((0, 2, 3)).sum().clamp(min=1e-6)
+        commit = (z - q.detach()).square().sum(1).mean() / power  # the same at any scale of z
+        return z + (q - z).detach(), commit, indices
 
     def step(self, x: Tensor) -> dict[str, float]:
         """Train on one batch."""
@@ -162,16 +183,19 @@ class Trainer:
         with self.devices.autocast():
             z = self.model.latent(x)
         z, commit, used = z.float(), x.new_zeros(()), None
-        if self.run.step >= self.args.free_steps:
+        filled = dimensions(z)
+        free = self.run.step - self.args.free_from
+        if 0 <= free < self.args.free_steps:
+            self.remember(z, self.args.free_steps - free)
+            z = noisy(z)
+        else:
             z, commit, used = self.quantized(z)
-        elif self.run.step >= self.args.free_steps // 2:
-            self.remember(z)
         with self.devices.autocast():
             y = self.model.decode(z)
         y = y.float()
         rec = self.reconstruction(x, y)
         loss = rec + 0.25 * commit
-        numbers = {"rec": rec.item(), "commit": commit.item(), "lr": lr}
+        numbers = {"rec": rec.item(), "commit": commit.item(), "lr": lr, "dimensions": filled}
         if self.run.progress >= self.args.gan_from:
             gan = -self.judge(y).mean()
             weight = adaptive_weight(rec, gan, self.model.decoder.conv_out.weight)
@@ -186,12 +210,14 @@ class Trainer:
             numbers["perplexity"] = torch.exp(-(share * (share + 1e-9).log()).sum()).item()
         return numbers
 
-    def remember(self, z: Tensor) -> None:
-        """Collect latents before the codebook starts, and start it when the time has come."""
-        self.vectors.append(z.detach().permute(0, 2, 3, 1).reshape(-1, z.shape[1])[::4])
-        if self.run.step == self.args.free_steps - 1:
+    def remember(self, z: Tensor, left: int) -> None:
+        """Collect latents in the last steps without the codebook; start it in the very last."""
+        if left > 100:
+            return
+        self.vectors.append(z.detach().permute(0, 2, 3, 1).reshape(-1, z.shape[1])[::2])
+        if left == 1:
             book = self.model.quantize
-            book.fill(torch.cat(self.vectors[-60:]))
+            book.fill(torch.cat(self.vectors))
             self.devices.copy_first(book.embedding.weight.data, book.count, book.total)
             self.vectors = []
 
