@@ -24,6 +24,7 @@ from .layers import (
     declare,
     from_columns,
     gelu,
+    settle,
     to_columns,
 )
 
@@ -183,6 +184,8 @@ class GPT(Network):
         for i, block in enumerate(self.blocks):
             # of the last block, nothing but keys and values of the other positions is needed
             x = block(x, mask, cache, i, last and i == len(self.blocks) - 1)
+            if idx.shape[0] * t >= CONV_TOKENS:
+                x = settle(x)  # convolutions take buffers as large as their weights
         return cast(self.head(self.ln_f(x)), np.float32)
 
     def _mask(self, past: int, t: int) -> Tensor | None:
