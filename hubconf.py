@@ -16,6 +16,7 @@ if __Path(__package.__file__).resolve().parents[3] != __Path(__file__).resolve()
     )
 
 from official.multimodal.taming_transformer import (  # noqa: F401
+    Completion,
     ConditionalSampler,
     FastSampler,
     Reconstruction,

@@ -13,6 +13,8 @@ from tests.hub_remote import make_remote
 
 ROOT = Path(__file__).resolve().parent.parent
 
+WRAPPERS = ("Reconstruction", "ConditionalSampler", "FastSampler", "Completion")
+
 LOAD = """
 import json, megengine as mge
 mge.set_default_device("cpu0")
@@ -47,7 +49,7 @@ def test_list_help_and_load_over_git(remote, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     names, text, model, wrapper = json.loads(done.stdout.splitlines()[-1])
-    assert set(names) == {*MODELS, "Reconstruction", "ConditionalSampler", "FastSampler"}
+    assert set(names) == {*MODELS, *WRAPPERS}
     assert "pretrained: Fetch the published weights" in text
     assert (model, wrapper) == ("VQModel", "Reconstruction")
 
@@ -69,4 +71,4 @@ def test_a_foreign_official_package_is_named_not_used(tmp_path):
 
 def test_hubconf_offers_every_model_and_nothing_else():
     offered = {name for name in vars(hubconf) if not name.startswith("__")} - {"dependencies"}
-    assert offered == {*MODELS, "Reconstruction", "ConditionalSampler", "FastSampler"}
+    assert offered == {*MODELS, *WRAPPERS}
