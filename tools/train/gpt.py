@@ -122,16 +122,15 @@ def generate(
 ) -> Tensor:  # fmt: skip
     """Draw `count` tokens after condition tokens (B, T); returns (B, count)."""
     past: Past = []
-    logits = model(cond, keep=1, past=past)
-    out = []
+    out: list[Tensor] = []
     for _ in range(count):
+        logits = model(out[-1] if out else cond, keep=1, past=past)
         scores = logits[:, -1].float() / temperature
         if top_k:
-            scores[scores < scores.topk(top_k).values[:, -1:]] = -torch.inf
+            scores[scores < scores.topk(min(top_k, scores.shape[1])).values[:, -1:]] = -torch.inf
         if top_p < 1.0:
             ranked, order = scores.softmax(1).sort(1, descending=True)
             drop = (ranked.cumsum(1) - ranked) > top_p
             scores[drop.scatter(1, order, drop)] = -torch.inf
         out.append(torch.multinomial(scores.softmax(1), 1, generator=generator))
-        logits = model(out[-1], keep=1, past=past)
     return torch.cat(out, 1)

@@ -56,7 +56,7 @@ class Judge(nn.Module):
 
 def pictures(images: np.ndarray) -> Tensor:
     """(B, H, W, 3) uint8 to (B, 3, H, W) in [-1, 1]."""
-    x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+    x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
     return x.float().contiguous() / 127.5 - 1.0
 
 

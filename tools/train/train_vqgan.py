@@ -91,7 +91,7 @@ class Feed:
 
 def to_input(batch: np.ndarray, args: argparse.Namespace) -> Tensor:
     """Turn uint8 arrays into what a VQGAN of that kind takes."""
-    x = torch.from_numpy(np.ascontiguousarray(batch))
+    x = torch.from_numpy(np.array(batch))
     if args.kind == "labels":
         return F.one_hot(x.long(), args.n_labels).permute(0, 3, 1, 2).float().contiguous()
     x = x.float() / 127.5 - 1.0
