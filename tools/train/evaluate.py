@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from common import save_sheet, to_pictures
 from data import list_pictures, load_pack
+from feed import stretch
 from gpt import GPT, GPTConfig, generate
 from judge import Judge, load_judge, pictures
 from nets import VQGANConfig, VQModel
 from scenes import CLASSES, LABEL_COLOURS
-from train_vqgan import stretch
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
@@ -59,11 +59,8 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 
 def intersection_over_union(found: np.ndarray, asked: np.ndarray) -> float:
     """Mean over the labels that occur of intersection over union, over all pictures together."""
-    scores = []
-    for label in np.unique(asked):
-        a, b = found == label, asked == label
-        scores.append((a & b).sum() / (a | b).sum())
-    return float(np.mean(scores))
+    pairs = [(found == label, asked == label) for label in np.unique(asked)]
+    return float(np.mean([(a & b).sum() / (a | b).sum() for a, b in pairs]))
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -81,8 +78,8 @@ def load_photos(folder: Path, size: int) -> Tensor:
     from PIL import Image, ImageOps
 
     files = [Image.open(path).convert("RGB") for path in list_pictures(folder)]
-    how = Image.Resampling.LANCZOS
-    return pictures(np.stack([np.asarray(ImageOps.fit(f, (size, size), how)) for f in files]))
+    files = [ImageOps.fit(f, (size, size), Image.Resampling.LANCZOS) for f in files]
+    return pictures(np.stack([np.asarray(f) for f in files]))
 
 
 class Models:
@@ -142,9 +139,8 @@ def draw(args: argparse.Namespace, models: Models, cond: Tensor) -> Tensor:
     side = first.config.resolution >> (len(first.config.ch_mult) - 1)
     parts = []
     for c in cond.split(16):
-        codes = generate(
-            gpt, c, side * side, top_k=args.top_k, top_p=args.top_p, generator=generator
-        )
+        how = {"top_k": args.top_k, "top_p": args.top_p, "generator": generator}
+        codes = generate(gpt, c, side * side, **how)
         parts.append(first.decode_codes(codes.view(-1, side, side)).clamp(-1.0, 1.0))
     return torch.cat(parts)
 
@@ -167,7 +163,7 @@ def evaluate_maps(args: argparse.Namespace) -> dict[str, Any]:
     cond = torch.cat([stage.codes(part).flatten(1) for part in x.split(16)])
     drawn = draw(args, models, cond)
     save_sheet(args.sheet, _rows(shown, to_pictures(drawn), to_pictures(real)))
-    figures = {}
+    figures: dict[str, float] = {}
     for name, batch in (("drawn", drawn), ("real", real)):
         found, near = _judged(judge, batch)
         if args.what == "segmentation":
@@ -194,7 +190,7 @@ def _rows(*columns: np.ndarray, across: int = 8) -> list[np.ndarray]:
 
 @torch.no_grad()
 def evaluate_class(args: argparse.Namespace) -> dict[str, Any]:
-    """Figures of a class transformer, and its nearest training pictures."""
+    """Figures of a class transformer, and its samples' nearest training pictures."""
     models, judge = Models(args.model), load_judge(args.judge)
     asked = torch.arange(args.count) % len(CLASSES)
     free = torch.zeros(16, dtype=torch.long)

@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,7 +22,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from common import Average, Devices, Run, export, save_sheet, seeded, to_pictures
-from data import Photos, load_pack
+from feed import Feed
 from losses import FilterLoss, PatchDiscriminator, adaptive_weight, hinge
 from nets import VQGANConfig, VQModel
 from scenes import LABEL_COLOURS, LABELS
@@ -61,47 +60,6 @@ def parse() -> argparse.Namespace:
     p.add_argument("--log-every", type=int, default=100)
     p.add_argument("--save-every", type=int, default=500)
     return p.parse_args()
-
-
-class Feed:
-    """Batches of one kind of data."""
-
-    def __init__(self, args: argparse.Namespace, rng: np.random.Generator) -> None:
-        self.args, self.rng = args, rng
-        self.array = load_pack(args.pack)[args.kind]
-        use_photos = args.photos is not None and args.kind == "images"
-        self.photos = Photos.open(args.photos) if use_photos else None
-
-    def batch(self, n: int) -> Tensor:
-        """(n, channels, size, size): pictures and depth in [-1, 1], labels one-hot."""
-        return to_input(np.stack([self._one() for _ in range(n)]), self.args)
-
-    def _one(self) -> np.ndarray:
-        size = self.args.crop or self.args.size
-        if self.photos is not None and self.rng.random() < self.args.photo_share:
-            cut = self.photos.crop(self.rng, size).astype(np.float32) / 255.0
-            gain = self.rng.uniform(0.85, 1.15, 3).astype(np.float32)
-            cut = np.clip(cut ** self.rng.uniform(0.75, 1.3) * gain, 0.0, 1.0)
-            return np.round(cut * 255.0).astype(np.uint8)
-        one = self.array[self.rng.integers(len(self.array))]
-        top, left = (self.rng.integers(side - size + 1) for side in one.shape[:2])
-        cut = one[top : top + size, left : left + size]
-        return cut[:, ::-1] if self.rng.random() < 0.5 else cut
-
-
-def to_input(batch: np.ndarray, args: argparse.Namespace) -> Tensor:
-    """Turn uint8 arrays into what a VQGAN of that kind takes."""
-    x = torch.from_numpy(np.array(batch))
-    if args.kind == "labels":
-        return F.one_hot(x.long(), args.n_labels).permute(0, 3, 1, 2).float().contiguous()
-    x = x.float() / 127.5 - 1.0
-    return (x.permute(0, 3, 1, 2) if args.kind == "images" else stretch(x)[:, None]).contiguous()
-
-
-def stretch(depth: Tensor) -> Tensor:
-    """Spread each depth map (B, H, W) over the whole of [-1, 1]."""
-    low, high = depth.amin((1, 2), True), depth.amax((1, 2), True)
-    return (depth - low) / (high - low).clamp(min=1e-6) * 2.0 - 1.0
 
 
 def noisy(z: Tensor, share: float = 0.008) -> Tensor:
