@@ -65,9 +65,9 @@ def parse() -> argparse.Namespace:
 def noisy(z: Tensor, share: float = 0.008) -> Tensor:
     """Stand in for the codebook before it starts: noise of a fixed share of the latents' power.
 
-    About as much comes through as through a thousand codes, but every dimension has a gradient,
-    so the encoder learns how many of them are worth their share. A codebook that starts too early
-    freezes the two or three dimensions that the mean colour of a patch needs.
+    Every dimension then has a gradient, so the encoder learns how many of them are worth their
+    share. A codebook that starts too early freezes the two or three dimensions that the mean
+    colour of a patch needs.
     """
     power = z.var((0, 2, 3)).sum()  # with its gradient: larger latents do not help
     return z + torch.randn_like(z) * (share * power).sqrt()
