@@ -184,8 +184,9 @@ class GPT(Network):
         for i, block in enumerate(self.blocks):
             # of the last block, nothing but keys and values of the other positions is needed
             x = block(x, mask, cache, i, last and i == len(self.blocks) - 1)
-            if idx.shape[0] * t >= CONV_TOKENS:
-                x = settle(x)  # convolutions take buffers as large as their weights
+            # convolutions take buffers as large as their weights; waiting costs a step most
+            if idx.shape[0] * t >= CONV_TOKENS and (t > 1 or i % 3 == 2):
+                x = settle(x)
         return cast(self.head(self.ln_f(x)), np.float32)
 
     def _mask(self, past: int, t: int) -> Tensor | None:
