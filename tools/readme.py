@@ -4,7 +4,8 @@
     python tools/readme.py --check    exit 1 and name the file if one is out of date
 
 The table of models comes from the zoo, that of parity from benchmarks/parity.json
-(`python tools/parity.py --full --json > benchmarks/parity.json`).
+(`python tools/parity.py --full --json > benchmarks/parity.json`), that of speed from
+benchmarks/compare.json (`python benchmarks/compare.py --json benchmarks/compare.json`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 READMES = ("README.md", "README.zh-CN.md")
 PARITY = ROOT / "benchmarks" / "parity.json"
+SPEED = ROOT / "benchmarks" / "compare.json"
 
 
 def row(*cells: object) -> str:
@@ -60,7 +62,18 @@ def _error(entry: Mapping[str, Any]) -> str:
     return f"equal{ties}" if entry["error"] == 0 else f"{entry['error']:.2%} differ{ties}"
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"models": models, "parity": parity}
+def speed() -> str:
+    """Return the table of the recorded benchmark."""
+    lines = [row("case", "ours, s", "original, s", "ratio", "ours, MB", "original, MB")]
+    lines.append(row(*["---"] * 6))
+    for case in json.loads(SPEED.read_text(encoding="utf-8"))["cases"]:
+        seconds = [f"{case[key]:.1f}" for key in ("ours_s", "original_s")]
+        peaks = [f"{case[key]:.0f}" for key in ("ours_peak_mb", "original_peak_mb")]
+        lines.append(row(f"`{case['case']}`", *seconds, f"{case['ratio']:.2f}", *peaks))
+    return "\n".join(lines)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {"models": models, "parity": parity, "speed": speed}
 
 
 def updated(text: str) -> str:
