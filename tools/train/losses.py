@@ -65,7 +65,25 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the network on (B, C, H, W)."""
-        return self.main(x)
+        return self.features(x)[-1]
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Outputs of the layers, after their activations; the last are the judgements."""
+        found = []
+        for layer in self.main:
+            x = layer(x)
+            if isinstance(layer, nn.LeakyReLU):
+                found.append(x)
+        return [*found, x]
+
+
+def matching(real: list[Tensor], fake: list[Tensor]) -> Tensor:
+    """Mean difference of a discriminator's features, the judgements left out.
+
+    Source: Wang et al. 2018, High-Resolution Image Synthesis with Conditional GANs, section 3.2.
+    """
+    pairs = list(zip(real, fake))[:-1]
+    return torch.stack([(a.detach().float() - b.float()).abs().mean() for a, b in pairs]).mean()
 
 
 def hinge(real: Tensor, fake: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from common import Average, Devices, Run, export, save_sheet, seeded, to_pictures
 from feed import Feed
-from losses import FilterLoss, PatchDiscriminator, adaptive_weight, hinge
+from losses import FilterLoss, PatchDiscriminator, adaptive_weight, hinge, matching
 from nets import VQGANConfig, VQModel
 from scenes import LABEL_COLOURS, LABELS
 
@@ -54,6 +54,7 @@ def parse() -> argparse.Namespace:
     p.add_argument("--free-from", type=int, default=0, help="step from which it is left out")
     p.add_argument("--gan-from", type=float, default=0.7, help="part of the run; 1 for none")
     p.add_argument("--gan-weight", type=float, default=0.4)
+    p.add_argument("--match-weight", type=float, default=0.5, help="of the judge's features")
     p.add_argument("--precision", choices=("bf16", "float32"), default="bf16")
     p.add_argument("--threads", type=int, default=0)
     p.add_argument("--seed", type=int, default=0)
@@ -155,10 +156,12 @@ class Trainer:
         loss = rec + 0.25 * commit
         numbers = {"rec": rec.item(), "commit": commit.item(), "lr": lr, "dimensions": filled}
         if self.run.progress >= self.args.gan_from:
-            gan = -self.judge(y).mean()
+            with self.devices.autocast():
+                real, fake = self.judge.features(x), self.judge.features(y)
+            gan, match = -fake[-1].float().mean(), matching(real, fake)
             weight = adaptive_weight(rec, gan, self.model.decoder.conv_out.weight)
-            loss = loss + self.args.gan_weight * weight * gan
-            numbers["gan"] = gan.item()
+            loss = loss + self.args.gan_weight * weight * gan + self.args.match_weight * match
+            numbers.update(gan=gan.item(), match=match.item())
         self.update(self.opt, loss, self.weights, lr)
         if self.run.progress >= self.args.gan_from - 0.02:
             numbers["judge"] = self.train_judge(x, y.detach(), lr)
@@ -187,7 +190,9 @@ class Trainer:
 
     def train_judge(self, x: Tensor, y: Tensor, lr: float) -> float:
         """Train the discriminator on one batch."""
-        loss = hinge(self.judge(x), self.judge(y))
+        with self.devices.autocast():
+            real, fake = self.judge(x), self.judge(y)
+        loss = hinge(real.float(), fake.float())
         self.update(self.judge_opt, loss, list(self.judge.parameters()), lr * 0.5)
         return loss.item()
 
