@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from common import Average, Devices, Run, export, save_sheet, seeded, to_pictures
 from feed import Feed
+from latents import dimensions, noisy
 from losses import FilterLoss, PatchDiscriminator, adaptive_weight, hinge, matching
 from nets import VQGANConfig, VQModel
 from scenes import LABEL_COLOURS, LABELS
@@ -61,24 +62,6 @@ def parse() -> argparse.Namespace:
     p.add_argument("--log-every", type=int, default=100)
     p.add_argument("--save-every", type=int, default=500)
     return p.parse_args()
-
-
-def noisy(z: Tensor, share: float = 0.008) -> Tensor:
-    """Stand in for the codebook before it starts: noise of a fixed share of the latents' power.
-
-    Every dimension then has a gradient, so the encoder learns how many of them are worth their
-    share. A codebook that starts too early freezes the two or three dimensions that the mean
-    colour of a patch needs.
-    """
-    power = z.var((0, 2, 3)).sum()  # with its gradient: larger latents do not help
-    return z + torch.randn_like(z) * (share * power).sqrt()
-
-
-def dimensions(z: Tensor) -> float:
-    """Number of dimensions that latents (B, C, h, w) fill: (sum of variances)^2 / of squares."""
-    flat = z.detach().transpose(0, 1).flatten(1)
-    spread = torch.linalg.eigvalsh(torch.cov(flat)).clamp(min=0.0)
-    return float(spread.sum().square() / spread.square().sum())
 
 
 class Trainer:

@@ -14,6 +14,7 @@ from .checkpoint import open_checkpoint
 from .convert import Shapes
 from .errors import CheckpointError
 from .files import read_json, remove, sha256_of, write_json
+from .pretrained import SHIPPED
 
 
 def cache_dir() -> Path:
@@ -33,7 +34,7 @@ def cache_dir() -> Path:
 def bundled_file(name: str) -> Path:
     """Return where the checkout keeps the weights of a model that it ships, if it does."""
     root = Path(__file__).resolve().parents[3]
-    return root / "assets" / "weights" / f"{_checked(name)}.safetensors"
+    return root / "assets" / "weights" / f"{SHIPPED.get(name, _checked(name))}.safetensors"
 
 
 def native_file(name: str) -> Path:

@@ -187,6 +187,8 @@ class Net2NetConfig:
         transformer: The GPT.
         cond_stage: VQGAN of the map, for depth and segmentation; ``None`` otherwise.
         n_classes: Classes of a class-conditional model, else 0.
+        class_names: Names of the classes; ``()`` where they are not known.
+        label_names: Names of the labels of a segmentation map, likewise.
         cond_length: Tokens of the condition at full window.
         window: Side of the square window of latent cells that the transformer sees.
         shift_labels: Label files are stored off by one, 255 being "nothing" (COCO).
@@ -200,6 +202,8 @@ class Net2NetConfig:
     cond_length: int = 1
     window: int = 16
     shift_labels: bool = False
+    class_names: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""

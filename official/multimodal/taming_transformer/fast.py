@@ -64,7 +64,7 @@ class FastSampler:
         shard: (k, n): draw part k (from 0) of n only; whole batches are dealt out in turn.
         npz: Pack all pictures for FID tools once the last one is made: ``samples.npz`` with
             ``arr_0`` uint8 (N, H, W, 3) and, for classes, ``arr_1`` int64 (N,).
-        class_names: Names of the classes, where known: a sequence, or number -> name.
+        class_names: Names of the classes, a sequence or number -> name; ``None``: the model's.
         progress: Draw a progress bar on stderr; ``None`` does so on a terminal.
 
     Raises:
@@ -236,7 +236,8 @@ def _labels(
     model: Net2NetTransformer, labels: ClassLabels | None, names: ClassNames | None
 ) -> tuple[int | None, ...]:
     if model.condition == "class":
-        return resolve_labels(labels, model.config.n_classes, names)
+        known = model.config.class_names or None
+        return resolve_labels(labels, model.config.n_classes, known if names is None else names)
     if labels is not None:
         raise ValueError(
             f"class_labels is {labels!r}, but the model is unconditional: leave it out"

@@ -181,6 +181,16 @@ SOURCES: Mapping[str, tuple[Source, ...]] = MappingProxyType({**_AUTOENCODERS, *
 _MIT = "CompVis' code is MIT; upstream states no licence for these weights"
 _LDM = "latent-diffusion's code is MIT; upstream states no licence for these weights"
 
+# Models whose weights come with the checkout, and the file in assets/weights that each reads.
+SHIPPED: Mapping[str, str] = MappingProxyType(
+    {
+        "scenes_vqgan": "scenes_vqgan",
+        "scenes_segmentation_transformer": "scenes_segmentation_transformer",
+        "scenes_depth_transformer": "scenes_depth_transformer",
+        "scenes_class_transformer": "scenes_class_transformer",
+        "scenes_unconditional_transformer": "scenes_class_transformer",
+    }
+)
 LICENCES: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(SOURCES, _MIT),
@@ -189,6 +199,7 @@ LICENCES: Mapping[str, str] = MappingProxyType(
         "vqgan_openimages_f4_8192": _LDM,
         "vqgan_openimages_f4_8192_noattn": _LDM,
         "vqgan_openimages_f16_16384": _LDM,
+        **dict.fromkeys(SHIPPED, "Apache-2.0, as this repository"),
         "dalle_dvae_f8": (
             "Modified MIT (OpenAI): asks for responsible use and for saying that it was used"
         ),

@@ -11,6 +11,7 @@ from dataclasses import replace
 from .config import DDConfig, DVAEConfig, GPTConfig, Net2NetConfig, VQModelConfig
 from .registry import MODELS, ModelRow, expected_shapes, list_models, model_row, register, skeleton
 from .sampling import SamplingParams
+from .scenes import *  # noqa: F403 # rows like those below
 
 _F16 = DDConfig()
 _F8 = DDConfig(ch_mult=(1, 1, 2, 4), attn_resolutions=(32,))
