@@ -15,7 +15,7 @@ from tests.reference_env import ROOT, reference_python, run_reference
 pytestmark = pytest.mark.slow
 
 TRAIN = ROOT / "tools" / "train"
-SIZES = "--size 32 --ch-mult 1 1 --z-channels 8 --n-embed 16 --embed-dim 8 --batch 2".split()
+SIZES = "--size 32 --ch-mult 1 1 --z-channels 8 --levels 4 4 --batch 2".split()
 PARITY = """
 import sys
 sys.path[:0] = [{train!r}, {root!r}]
@@ -27,11 +27,11 @@ from taming.modules.transformer.mingpt import GPT as OriginalGPT
 import gpt, nets
 
 torch.manual_seed(0)
-config = nets.VQGANConfig(32, (1, 2), 1, (16,), 8, 32, 3, 3, 16, 8)
+config = nets.VQGANConfig(32, (1, 2), 1, (16,), 8, 32, 3, 3, (4, 4))
 dd = dict(double_z=False, z_channels=8, resolution=32, in_channels=3, out_ch=3, ch=32,
           ch_mult=[1, 2], num_res_blocks=1, attn_resolutions=[16], dropout=0.0)
 loss = {{"target": "taming.modules.losses.vqperceptual.DummyLoss"}}
-theirs = Original(dd, loss, 16, 8).eval()
+theirs = Original(dd, loss, 16, 2).eval()
 ours = nets.VQModel(config).eval()
 ours.load_state_dict(theirs.state_dict(), strict=True)
 x = torch.randn(2, 3, 32, 32)

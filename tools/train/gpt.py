@@ -19,11 +19,11 @@ Past = list[tuple[Tensor, Tensor]]
 class GPTConfig:
     """Sizes of a transformer, named as in the original's YAML files."""
 
-    vocab_size: int = 1024
+    vocab_size: int = 1920
     block_size: int = 512
     n_layer: int = 6
-    n_head: int = 8
-    n_embd: int = 256
+    n_head: int = 6
+    n_embd: int = 192
 
     def as_dict(self) -> dict[str, int]:
         """Return plain values for a checkpoint."""

@@ -6,6 +6,7 @@ taming/models/vqgan.py; written anew without what training here does not use.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class VQGANConfig:
-    """Sizes of a VQGAN, named as in the original's YAML files."""
+    """Sizes of a VQGAN, named as in the original's YAML files, and the levels of its codes."""
 
     ch: int = 32
     ch_mult: tuple[int, ...] = (1, 1, 2, 4)
@@ -26,8 +27,17 @@ class VQGANConfig:
     resolution: int = 128
     in_channels: int = 3
     out_ch: int = 3
-    n_embed: int = 1024
-    embed_dim: int = 32
+    levels: tuple[int, ...] = (8, 8, 6, 5)
+
+    @property
+    def n_embed(self) -> int:
+        """Number of codes."""
+        return math.prod(self.levels)
+
+    @property
+    def embed_dim(self) -> int:
+        """Length of a code."""
+        return len(self.levels)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a checkpoint."""
@@ -178,46 +188,31 @@ class Decoder(nn.Module):
 
 
 class Codebook(nn.Module):
-    """Nearest code to each vector; the codes follow the vectors' means, unused ones start anew."""
+    """A grid of codes, one number of levels in each dimension; the nearest code to each vector.
 
-    def __init__(self, n_embed: int, embed_dim: int, decay: float = 0.98) -> None:
+    Nothing of it is learnt, so no code can die and no dimension can collapse, and what reads the
+    state dict sees an ordinary codebook. Source: Mentzer et al. 2023, Finite Scalar Quantization
+    (arXiv 2309.15505), without its bounding function: the nearest code of a grid is bounded.
+    """
+
+    def __init__(self, levels: tuple[int, ...]) -> None:
         super().__init__()
-        self.decay = decay
-        self.embedding = nn.Embedding(n_embed, embed_dim)
-        self.embedding.weight.requires_grad_(False)
-        self.register_buffer("count", torch.ones(n_embed), persistent=False)
-        self.register_buffer("total", self.embedding.weight.clone(), persistent=False)
+        axes = [torch.arange(n) - (n - 1) / 2 for n in levels]
+        grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
+        self.embedding = nn.Embedding.from_pretrained(grid, freeze=True)  # (n_embed, embed_dim)
+        reach = torch.tensor([(n - 1) / 2 for n in levels]).view(-1, 1, 1)
+        self.register_buffer("reach", reach, persistent=False)  # the outermost codes
 
-    def nearest(self, flat: Tensor) -> Tensor:
-        """Indices (n,) of the codes nearest to vectors (n, embed_dim)."""
+    def nearest(self, z: Tensor) -> Tensor:
+        """Indices (B, h, w) of the codes nearest to latents (B, embed_dim, h, w)."""
         codes = self.embedding.weight
-        return (codes.square().sum(1) - 2.0 * flat @ codes.t()).argmin(1)
+        flat = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
+        indices = (codes.square().sum(1) - 2.0 * flat @ codes.t()).argmin(1)
+        return indices.view(z.shape[0], *z.shape[2:])
 
-    @torch.no_grad()
-    def fill(self, vectors: Tensor, rounds: int = 12) -> None:
-        """Start from k-means over vectors (n, embed_dim), n well over n_embed."""
-        n = len(self.embedding.weight)
-        self.embedding.weight.copy_(vectors[torch.randperm(len(vectors))[:n]])
-        for _ in range(rounds):
-            indices = self.nearest(vectors)
-            count = torch.bincount(indices, minlength=n).float()
-            total = torch.zeros_like(self.total).index_add_(0, indices, vectors)
-            alive = count > 0
-            self.embedding.weight[alive] = total[alive] / count[alive, None]
-            lost = int((~alive).sum())
-            self.embedding.weight[~alive] = vectors[torch.randint(len(vectors), (lost,))]
-        self.count.fill_(1.0)
-        self.total.copy_(self.embedding.weight)
-
-    @torch.no_grad()
-    def follow(self, flat: Tensor, count: Tensor, total: Tensor) -> None:
-        """Move the codes towards the means of the vectors that chose them."""
-        self.count.lerp_(count, 1.0 - self.decay)
-        self.total.lerp_(total, 1.0 - self.decay)
-        dead = self.count < 0.12 * self.count.mean()
-        fresh = flat[torch.randint(len(flat), (int(dead.sum()),), device=flat.device)]
-        self.total[dead], self.count[dead] = fresh * self.count.mean(), self.count.mean()
-        self.embedding.weight.copy_(self.total / self.count.clamp(min=1e-5)[:, None])
+    def forward(self, indices: Tensor) -> Tensor:
+        """Codes (B, embed_dim, h, w) of indices (B, h, w)."""
+        return self.embedding(indices).permute(0, 3, 1, 2)
 
 
 class VQModel(nn.Module):
@@ -227,7 +222,7 @@ class VQModel(nn.Module):
         super().__init__()
         self.config = config
         self.encoder, self.decoder = Encoder(config), Decoder(config)
-        self.quantize = Codebook(config.n_embed, config.embed_dim)
+        self.quantize = Codebook(config.levels)
         self.quant_conv = nn.Conv2d(config.z_channels, config.embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(config.embed_dim, config.z_channels, 1)
 
@@ -237,9 +232,7 @@ class VQModel(nn.Module):
 
     def codes(self, x: Tensor) -> Tensor:
         """Indices (B, h, w) of pictures (B, in_channels, H, W) in [-1, 1]."""
-        z = self.latent(x).float()
-        flat = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
-        return self.quantize.nearest(flat).view(z.shape[0], *z.shape[2:])
+        return self.quantize.nearest(self.latent(x).float())
 
     def decode(self, z: Tensor) -> Tensor:
         """Pictures from vectors (B, embed_dim, h, w)."""
@@ -247,4 +240,4 @@ class VQModel(nn.Module):
 
     def decode_codes(self, indices: Tensor) -> Tensor:
         """Pictures from indices (B, h, w)."""
-        return self.decode(self.quantize.embedding(indices).permute(0, 3, 1, 2))
+        return self.decode(self.quantize(indices))

@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from common import Average, Devices, Run, export, save_sheet, seeded, to_pictures
 from feed import Feed
-from latents import dimensions, noisy
 from losses import FilterLoss, PatchDiscriminator, adaptive_weight, hinge, matching
 from nets import VQGANConfig, VQModel
 from scenes import LABEL_COLOURS, LABELS
@@ -45,14 +44,12 @@ def parse() -> argparse.Namespace:
     p.add_argument("--num-res-blocks", type=int, default=1)
     p.add_argument("--attn-resolutions", type=int, nargs="*", default=(16,))
     p.add_argument("--z-channels", type=int, default=64)
-    p.add_argument("--n-embed", type=int, default=1024)
-    p.add_argument("--embed-dim", type=int, default=32)
+    p.add_argument("--levels", type=int, nargs="+", default=(8, 8, 6, 5), help="of the codes")
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--lr", type=float, default=6e-4)
     p.add_argument("--steps", type=int, default=10000)
     p.add_argument("--minutes", type=float, help="stop after this time, counted over resumptions")
-    p.add_argument("--free-steps", type=int, default=1000, help="steps before the codebook starts")
-    p.add_argument("--free-from", type=int, default=0, help="step from which it is left out")
+    p.add_argument("--free-steps", type=int, default=300, help="steps before the codebook starts")
     p.add_argument("--gan-from", type=float, default=0.7, help="part of the run; 1 for none")
     p.add_argument("--gan-weight", type=float, default=0.4)
     p.add_argument("--match-weight", type=float, default=0.5, help="of the judge's features")
@@ -72,7 +69,7 @@ class Trainer:
         channels = {"images": 3, "labels": args.n_labels, "depth": 1}[args.kind]
         self.config = VQGANConfig(
             args.ch, tuple(args.ch_mult), args.num_res_blocks, tuple(args.attn_resolutions),
-            args.z_channels, args.size, channels, channels, args.n_embed, args.embed_dim,
+            args.z_channels, args.size, channels, channels, tuple(args.levels),
         )  # fmt: skip
         self.model = VQModel(self.config).to(devices.device)
         self.judge = PatchDiscriminator(channels).to(devices.device)
@@ -81,16 +78,14 @@ class Trainer:
         self.opt = torch.optim.Adam(self.weights, betas=(0.8, 0.98), fused=True)
         self.judge_opt = torch.optim.Adam(self.judge.parameters(), betas=(0.5, 0.9), fused=True)
         self.average = Average(self.model)
-        self.vectors: list[Tensor] = []
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        book = self.model.quantize
         return {
             "model": self.model.state_dict(), "judge": self.judge.state_dict(),
             "opt": self.opt.state_dict(), "judge_opt": self.judge_opt.state_dict(),
             "average": self.average.shadow, "average_steps": self.average.steps,
-            "count": book.count, "total": book.total, "configs": {"model": self.config.as_dict()},
+            "configs": {"model": self.config.as_dict()},
         }  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
@@ -100,70 +95,48 @@ class Trainer:
         self.opt.load_state_dict(state["opt"])
         self.judge_opt.load_state_dict(state["judge_opt"])
         self.average.shadow, self.average.steps = state["average"], state["average_steps"]
-        self.model.quantize.count.copy_(state["count"])
-        self.model.quantize.total.copy_(state["total"])
 
-    def quantized(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantize latents (B, C, h, w); returns them, the commitment loss and the indices."""
+    def quantized(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Quantize latents (B, embed_dim, h, w), with the gradient of a copy; and the indices.
+
+        In the first steps noise as wide as a code's cell stands in for the codebook: the latents
+        spread over all the levels in order to be heard.
+        """
         book = self.model.quantize
-        flat = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
-        indices = book.nearest(flat.detach())
-        q = book.embedding(indices).view(z.shape[0], *z.shape[2:], -1).permute(0, 3, 1, 2)
-        n = len(book.count)
-        count = torch.bincount(indices, minlength=n).float()
-        total = torch.zeros_like(book.total).index_add_(0, indices, flat.detach())
-        self.devices.add(count, total)
-        book.follow(flat.detach(), count, total)
-        self.devices.copy_first(book.embedding.weight.data, book.count, book.total)
-        power = z.detach().var((0, 2, 3)).sum().clamp(min=1e-6)
-        commit = (z - q.detach()).square().sum(1).mean() / power  # the same at any scale of z
-        return z + (q - z).detach(), commit, indices
+        indices = book.nearest(z)
+        if self.run.step < self.args.free_steps:
+            inside = torch.maximum(torch.minimum(z, book.reach), -book.reach)
+            return inside + torch.rand_like(z) - 0.5, indices
+        return z + (book(indices) - z).detach(), indices
 
     def step(self, x: Tensor) -> dict[str, float]:
         """Train on one batch."""
         lr = self.run.learning_rate(self.args.lr)
         with self.devices.autocast():
             z = self.model.latent(x)
-        z, commit, used = z.float(), x.new_zeros(()), None
-        filled = dimensions(z)
-        free = self.run.step - self.args.free_from
-        if 0 <= free < self.args.free_steps:
-            self.remember(z, self.args.free_steps - free)
-            z = noisy(z)
-        else:
-            z, commit, used = self.quantized(z)
+        z = z.float()
+        outside = F.relu(z.abs() - self.model.quantize.reach - 0.5).square().mean()
+        z, used = self.quantized(z)
         with self.devices.autocast():
             y = self.model.decode(z)
         y = y.float()
         rec = self.reconstruction(x, y)
-        loss = rec + 0.25 * commit
-        numbers = {"rec": rec.item(), "commit": commit.item(), "lr": lr, "dimensions": filled}
+        loss = rec + outside
+        share = torch.bincount(used.flatten(), minlength=self.config.n_embed) / used.numel()
+        perplexity = torch.exp(-(share * (share + 1e-9).log()).sum())
+        numbers = {"rec": rec, "outside": outside, "perplexity": perplexity}
         if self.run.progress >= self.args.gan_from:
             with self.devices.autocast():
                 real, fake = self.judge.features(x), self.judge.features(y)
             gan, match = -fake[-1].float().mean(), matching(real, fake)
             weight = adaptive_weight(rec, gan, self.model.decoder.conv_out.weight)
             loss = loss + self.args.gan_weight * weight * gan + self.args.match_weight * match
-            numbers.update(gan=gan.item(), match=match.item())
+            numbers.update(gan=gan, match=match)
         self.update(self.opt, loss, self.weights, lr)
         if self.run.progress >= self.args.gan_from - 0.02:
             numbers["judge"] = self.train_judge(x, y.detach(), lr)
         self.average.update(self.model)
-        if used is not None:
-            share = torch.bincount(used, minlength=self.args.n_embed).float() / used.numel()
-            numbers["perplexity"] = torch.exp(-(share * (share + 1e-9).log()).sum()).item()
-        return numbers
-
-    def remember(self, z: Tensor, left: int) -> None:
-        """Collect latents in the last steps without the codebook; start it in the very last."""
-        if left > 100:
-            return
-        self.vectors.append(z.detach().permute(0, 2, 3, 1).reshape(-1, z.shape[1])[::2])
-        if left == 1:
-            book = self.model.quantize
-            book.fill(torch.cat(self.vectors))
-            self.devices.copy_first(book.embedding.weight.data, book.count, book.total)
-            self.vectors = []
+        return {"lr": lr, **{k: v.detach().item() for k, v in numbers.items()}}
 
     def reconstruction(self, x: Tensor, y: Tensor) -> Tensor:
         """The loss of outputs `y` for inputs `x`."""
@@ -171,13 +144,13 @@ class Trainer:
             return F.cross_entropy(y, x.argmax(1))
         return (x - y).abs().mean() + self.filters(x, y)
 
-    def train_judge(self, x: Tensor, y: Tensor, lr: float) -> float:
+    def train_judge(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
         """Train the discriminator on one batch."""
         with self.devices.autocast():
             real, fake = self.judge(x), self.judge(y)
         loss = hinge(real.float(), fake.float())
         self.update(self.judge_opt, loss, list(self.judge.parameters()), lr * 0.5)
-        return loss.item()
+        return loss.detach()
 
     def update(self, opt: torch.optim.Optimizer, loss: Tensor, weights: list, lr: float) -> None:
         """Take one step of an optimizer."""

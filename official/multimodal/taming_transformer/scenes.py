@@ -27,24 +27,24 @@ SCENE_LABELS = (
 SCENE_CLASSES = ("any", "day", "sunset", "night", "winter", "autumn", "storm")
 
 _PICTURES = VQModelConfig(
-    DDConfig(32, (1, 1, 2, 4), 1, (16,), z_channels=64, resolution=128), 1024, embed_dim=32
+    DDConfig(32, (1, 1, 2, 4), 1, (16,), z_channels=64, resolution=128), 1920, embed_dim=4
 )
 _SAMPLING = SamplingParams(temperature=1.0, top_k=100, top_p=0.95)
 
 
 def _maps(channels: int) -> VQModelConfig:
     shape = replace(_PICTURES.ddconfig, ch_mult=(1, 1, 1, 2), z_channels=32)
-    return VQModelConfig(replace(shape, in_channels=channels, out_ch=channels), 1024, embed_dim=16)
+    return VQModelConfig(replace(shape, in_channels=channels, out_ch=channels), 1920, embed_dim=4)
 
 
 def _gpt(block: int) -> GPTConfig:
-    return GPTConfig(1024, block, n_layer=6, n_head=6, n_embd=192)
+    return GPTConfig(1920, block, n_layer=6, n_head=6, n_embd=192)
 
 
 scenes_vqgan = register(
     "scenes_vqgan",
     _PICTURES,
-    "Small VQGAN f8 with 1024 codes, trained on made-up landscapes and 45 photographs.",
+    "Small VQGAN f8 with 1920 codes, trained on made-up landscapes and 45 photographs.",
 )
 scenes_segmentation_transformer = register(
     "scenes_segmentation_transformer",
