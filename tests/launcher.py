@@ -110,7 +110,7 @@ def make_checkout(folder: Path) -> Checkout:
     shutil.copy(ROOT / "tools" / "run.sh", root / "tools" / "run.sh")
     (root / "tools" / "echo_back.py").write_text(ECHO_TOOL)
     (root / ".ci" / "check.sh").write_text(FAKE_CHECK)
-    for name in ("", "-dev", "-reference", "-reference-code"):
+    for name in ("", "-dev", "-demo", "-evaluate", "-docs", "-reference", "-reference-code"):
         (root / f"requirements{name}.txt").write_text(f"something{name}==1\n")
     for name in COMMANDS.split():
         found = shutil.which(name)

@@ -370,3 +370,17 @@ def test_a_fresh_clone_runs_the_demo(tmp_path):
     else:
         assert done.returncode == 4, done.stdout + done.stderr
         assert "weights fetch" in done.stderr
+
+
+@pytest.mark.parametrize(("command", "extra"), [("evaluate", "evaluate"), ("web", "demo")])
+def test_tools_that_need_more_get_their_own_requirements(checkout, command, extra):
+    checkout.python("3.10")
+    tool = {"web": "web_demo"}.get(command, command)
+    shutil.copy(checkout.root / "tools" / "echo_back.py", checkout.root / "tools" / f"{tool}.py")
+    assert checkout.run("echo-back").returncode == 0
+    assert checkout.stamps() == [".installed-base"]
+    for _ in range(2):
+        assert checkout.run(command, "fail").returncode == 7
+    assert checkout.stamps() == [".installed-base", f".installed-{extra}"]
+    (line,) = [line for line in checkout.installs() if f"requirements-{extra}.txt" in line]
+    assert "-r requirements.txt" in line

@@ -70,6 +70,8 @@ usage: sh tools/run.sh COMMAND [ARGUMENT...]
   test [--all] [...]  set up, then lint, types and tests; --all adds the slow tests;
                       the rest goes to pytest, such as -k NAME
   web                 the demo as a page in the browser
+  evaluate [...]      figures and a report of models over a folder of pictures
+  docs                the API reference and all pages as a static site
   python [...]        the project's own Python
   setup               set up only
   TOOL [...]          any of the tools below; each knows --help
@@ -276,7 +278,8 @@ slow_environments() {
 
 run_tests() {
     environment .venv 3.10 base requirements.txt
-    environment .venv 3.10 dev requirements.txt requirements-dev.txt
+    environment .venv 3.10 dev requirements.txt requirements-dev.txt \
+        requirements-evaluate.txt requirements-docs.txt
     if contains "$*" --all; then
         slow_environments
     fi
@@ -285,15 +288,17 @@ run_tests() {
 
 # run_tool COMMAND ARGUMENT...: tools/COMMAND.py, asked for before any set-up.
 run_tool() {
+    extra=
     case $1 in
         *[!A-Za-z0-9_-]*) tool= ;;
-        web) tool=tools/web_demo.py ;;
+        web) tool=tools/web_demo.py extra=demo ;;
+        evaluate | docs) tool=tools/$1.py extra=$1 ;;
         *) tool=tools/$(printf '%s' "$1" | tr - _).py ;;
     esac
     [ -f "$tool" ] || die 2 "no command '$1': sh tools/run.sh help lists them"
     environment .venv "$SUPPORTED" base requirements.txt
-    if [ "$1" = web ] && [ -f requirements-demo.txt ]; then
-        environment .venv "$SUPPORTED" demo requirements.txt requirements-demo.txt
+    if [ -n "$extra" ] && [ -f "requirements-$extra.txt" ]; then
+        environment .venv "$SUPPORTED" "$extra" requirements.txt "requirements-$extra.txt"
     fi
     shift
     run_python "$root/$tool" "$@"
