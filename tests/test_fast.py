@@ -352,9 +352,9 @@ def test_ctrl_c_leaves_a_run_that_goes_on(faces, whole, tmp_path):
             time.sleep(5)
         return encode(picture)
 
-    encode = fast_run._png
+    encode = fast_run.png_bytes
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast_run, "_png", interrupt)
+        patch.setattr(fast_run, "png_bytes", interrupt)
         with pytest.raises(KeyboardInterrupt):
             sampler(**SIZE)
     assert not list(tmp_path.glob(".*"))

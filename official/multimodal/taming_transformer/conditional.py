@@ -53,7 +53,7 @@ class ConditionalSampler(Sampler):
             original does (256) for D-RIN, ADE20K and COCO; ``None`` keeps the whole map.
         invert: The depth map has far large; models know inverse depth, near large.
         ignore: The label that pixels of id 255 get, for label maps with unlabelled pixels.
-        progress: Draw a bar; ``None`` draws one where stderr is a terminal.
+        progress: Draw a bar; ``None`` draws one where stderr is a terminal, or in a notebook.
         overwrite: Begin anew where a run of the same name is there.
 
     Raises:

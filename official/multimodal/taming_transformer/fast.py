@@ -65,7 +65,7 @@ class FastSampler:
         npz: Pack all pictures for FID tools once the last one is made: ``samples.npz`` with
             ``arr_0`` uint8 (N, H, W, 3) and, for classes, ``arr_1`` int64 (N,).
         class_names: Names of the classes, a sequence or number -> name; ``None``: the model's.
-        progress: Draw a progress bar on stderr; ``None`` does so on a terminal.
+        progress: Draw a progress bar; ``None`` does so on a terminal (stderr) or in a notebook.
 
     Raises:
         TypeError: ``model``, ``root`` or a class is of another type.

@@ -7,7 +7,7 @@ from typing import Iterable, Iterator
 
 import numpy as np
 from megengine import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from .image import to_uint8
 from .net2net import Net2NetTransformer
@@ -110,7 +110,7 @@ def picture_bar(total: int, done: int, progress: bool | None) -> tqdm:
     Args:
         total: Pictures in all.
         done: Pictures that were there already.
-        progress: Draw it; ``None`` does so on a terminal.
+        progress: Draw it; ``None`` does so on a terminal or in a notebook.
     """
     disable = None if progress is None else not progress
     return tqdm(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import platform
 from dataclasses import asdict, dataclass, field
 from itertools import chain
@@ -19,6 +18,7 @@ from .fast_options import FastOptions
 from .files import free_space, human, locked, sha256_of
 from .manifest import saying_how_to_go_on, weights_sha256
 from .npz import write_npz
+from .results import png_bytes, sheet
 from .runs import Run, Shard, open_run
 from .schedule import Schedule
 
@@ -31,7 +31,7 @@ PACK_WAIT = 3600.0
 
 @dataclass(frozen=True, eq=False)
 class FastResult:
-    """What a run has made.
+    """What a run has made; without ``root`` it shows its first pictures in a notebook.
 
     Attributes:
         count: Pictures of this shard, all of them made now.
@@ -54,6 +54,12 @@ class FastResult:
     pictures: np.ndarray | None = field(default=None, repr=False)
     indices: np.ndarray | None = field(default=None, repr=False)
     labels: np.ndarray | None = field(default=None, repr=False)
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the first pictures as one PNG; nothing where they are in files."""
+        if self.pictures is None or not len(self.pictures):
+            return None
+        return png_bytes(sheet(self.pictures))
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ class PictureRun:
             with picture_bar(count, count - drawn, self.options.progress) as bar:
                 for done in self.drawer.draw(missing, seed, bar, self.options.update_every):
                     names = done.batch.names(self.prefix)
-                    run.write({name: _png(x) for name, x in zip(names, done.pictures)})
+                    run.write({name: png_bytes(x) for name, x in zip(names, done.pictures)})
             npz = self._pack(run) if self.options.npz else None
         files = tuple(root / name for b in batches for name in b.names(self.prefix))
         return FastResult(count, drawn, seed, root, files, npz)
@@ -166,12 +172,6 @@ class PictureRun:
                 write_npz(path, pictures, (self.schedule.pictures, *self.drawer.size, 3), labels)
             run.record({name: sha256_of(path)})
         return path
-
-
-def _png(picture: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def _pixels(path: Path) -> np.ndarray:

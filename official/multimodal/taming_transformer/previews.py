@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Callable, Iterator
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from .drawing import Drawing
 from .image import write_png
@@ -168,7 +168,7 @@ def progress_bar(total: int, done: int, progress: bool | None) -> tqdm:
     Args:
         total: Cells in all.
         done: Cells drawn before.
-        progress: ``None`` draws it where stderr is a terminal.
+        progress: ``None`` draws it where stderr is a terminal, or in a notebook.
     """
     disable = None if progress is None else not progress
     return tqdm(total=total, initial=done, unit="token", disable=disable)
