@@ -107,8 +107,10 @@ def _drawing(options: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def _sampler_settings(options: argparse.Namespace) -> dict[str, Any]:
-    names = "update_every scale_factor animate kernel_size fps segmentation_save cache_memory"
-    return _drawing(options, *names.split(), *"image_size invert ignore overwrite".split())
+    names = "update_every scale_factor animate draw_window kernel_size fps segmentation_save"
+    more = "cache_memory image_size invert ignore overwrite"
+    settings = _drawing(options, *names.split(), *more.split())
+    return {**settings, "animate": options.film} if hasattr(options, "film") else settings
 
 
 def _answer(results: Any) -> Answer:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any, Dict, Sequence, Tuple
 
+from official.multimodal.taming_transformer.animation import FORMATS
+
 Option = Tuple[Tuple[str, ...], Dict[str, Any]]
 
 
@@ -71,6 +73,10 @@ SLIDING = (
            "as often as fits into 10 %% of the time)"),
     _drawn("--animate", action="store_true", help="write the previews as a film: "
            "NAME_sampling.mp4"),
+    _drawn("--film", action="append", choices=FORMATS, help="the film's format; may be given "
+           "several times"),
+    _drawn("--draw-window", action="store_true", help="draw the window and the latest cell into "
+           "the film"),
     _drawn("--fps", type=float, help="frames of the film a second (default: 15)"),
     _drawn("--scale-factor", type=float, metavar="X", help="resize the input by this factor "
            "(default: 1)"),

@@ -40,12 +40,14 @@ class ConditionalSampler(Sampler):
         scale_factor: Resize the map by this factor: label maps by nearest neighbour, depth maps
             bilinearly, sizes in pixels as they are. (The original resizes one-hot maps
             bicubically, which mixes labels.)
-        animate: Write the previews as a film, ``{name}_sampling.mp4``.
+        animate: Write the previews as a film, ``{name}_sampling.mp4``; or one or several of
+            ``"mp4"``, ``"gif"`` and ``"webp"``.
         root: Folder for files; made if need be. ``None`` writes nothing.
         seed: 0 .. 2**64 - 1. ``None`` chooses a fresh one, or that of the run that is there.
         kernel_size: Side of the window in cells; ``None`` is the model's own (16). Smaller ones
             work and give worse pictures: the model has learned positions in its own window.
         fps: Frames of the film a second.
+        draw_window: Draw the window and the latest cell into the film's frames.
         segmentation_save: Write the map in colours, ``{name}_segmentation.png`` or ``_depth.png``.
         kernal_size: Another spelling of ``kernel_size``, from the first port's documentation.
         cache_memory: Bytes for keys and values of windows that come back.
@@ -81,9 +83,9 @@ class ConditionalSampler(Sampler):
         Files with a ``root``: ``{name}.png`` (``{name}_000.png`` ... for several samples), with
         seed and parameters in its metadata; ``{name}.json`` with everything;
         ``_segmentation.png`` or ``_depth.png``; ``_first_sample.png``; ``_reconstruction.png``
-        where ``x`` is given; ``_sample_{tokens}.png`` on the way; ``_sampling.mp4``. Previews are
-        of the first sample. The picture's sides are the map's, floored to multiples of the
-        model's factor, as in the original.
+        where ``x`` is given; ``_sample_{tokens}.png`` on the way; ``_sampling.mp4`` (``.gif``,
+        ``.webp``). Previews are of the first sample. The picture's sides are the map's, floored to
+        multiples of the model's factor, as in the original.
 
         Args:
             c: Label map or depth map: path, Pillow image or array, or a folder of them. For

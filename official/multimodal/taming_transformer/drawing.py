@@ -11,7 +11,7 @@ import numpy as np
 
 from .gpt import GPT
 from .sampling import SamplingParams
-from .window import Condition, Step, sample_window
+from .window import Condition, Frame, Step, frame_at, sample_window
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +53,16 @@ class Drawing:
         """Return tokens (B, h, w) as they stood when ``done`` cells had been drawn."""
         drawn = self.mask.reshape(-1) & (np.cumsum(self.mask.reshape(-1)) <= done)
         return np.where(drawn.reshape(self.mask.shape), indices, self.fill).astype(np.int32)
+
+    def cell(self, number: int) -> tuple[int, int]:
+        """Return row and column of the cell drawn as the ``number``-th, from 1."""
+        row, column = np.argwhere(self.mask)[number - 1].tolist()
+        return row, column
+
+    def frame(self, number: int) -> Frame:
+        """Return the window from which the ``number``-th cell is predicted."""
+        h, w = self.mask.shape
+        return frame_at(*self.cell(number), (h, w), self.side, self.centre)
 
     def steps(self, indices: np.ndarray | None = None, done: int = 0) -> Iterator[Step]:
         """Draw what is left, cell by cell.

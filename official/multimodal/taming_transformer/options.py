@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .animation import FASTEST_GIF
 from .config import Net2NetConfig
 from .layers import declared_parameters, is_filled
 from .net2net import Net2NetTransformer
@@ -23,7 +24,7 @@ class SamplerOptions:
 
     Raises:
         TypeError: ``root`` is no path.
-        ValueError: A value is out of range, or ``animate`` has no folder to write to.
+        ValueError: A value is out of range, or a film has no folder to be written to.
     """
 
     params: SamplingParams
@@ -33,7 +34,8 @@ class SamplerOptions:
     image_size: int | None
     invert: bool
     ignore: int | None
-    animate: bool
+    films: tuple[str, ...]
+    draw_window: bool
     root: Path | None
     seed: int | None
     fps: float
@@ -54,8 +56,15 @@ class SamplerOptions:
             raise ValueError(f"cache_memory is {self.cache_memory!r}; expected bytes, 0 or more")
         if self.seed is not None:
             check_seed(self.seed)
-        if self.animate and self.root is None:
-            raise ValueError("animate=True writes a film: give root=, the folder for it")
+        self._check_films()
+
+    def _check_films(self) -> None:
+        if self.films and self.root is None:
+            raise ValueError("animate writes a film: give root=, the folder for it")
+        if self.draw_window and not self.films:
+            raise ValueError("draw_window draws into the film: ask for one by animate=")
+        if "gif" in self.films and self.fps > FASTEST_GIF:
+            raise ValueError(f"fps is {self.fps}; a GIF plays at most {FASTEST_GIF:.0f}: use mp4")
 
     def record(self) -> dict[str, Any]:
         """Return the settings as plain values for a JSON file."""
@@ -69,7 +78,8 @@ class SamplerOptions:
             "invert": bool(self.invert),
             "ignore": self.ignore,
             "update_every": self.update_every,
-            "animate": bool(self.animate),
+            "animate": list(self.films),
+            "draw_window": bool(self.draw_window),
             "fps": float(self.fps),
             "segmentation_save": bool(self.segmentation_save),
             "cache_memory": float(self.cache_memory),

@@ -144,7 +144,7 @@ def _bytes(model: Net2NetTransformer, options: SamplerOptions, task: Task) -> in
     """Return nearly how much the files of a run can take at most."""
     h, w = task.source.shape
     previews = task.cells // options.update_every if options.update_every else 0
-    pictures = len(task.samples) + _OTHER_FILES + previews
+    pictures = len(task.samples) + _OTHER_FILES + previews * (1 + len(options.films))
     return pictures * 3 * h * w * model.downsampling**2
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Sequence
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from .animation import Writer, open_film, outlined
 from .drawing import Drawing
 from .image import write_png
 from .options import SamplerOptions
 from .store import PictureStore, Progress
-from .video import VideoWriter
 
 PREVIEW_SHARE = 0.1
 """Part of the sampling time that previews may take where ``update_every`` is not given."""
@@ -76,7 +76,7 @@ def draw_to_files(
 ) -> tuple[Progress, np.ndarray]:
     """Draw, show and save as it goes; go on where the store says.
 
-    However it ends (Ctrl-C too), the film plays and what is drawn is saved.
+    However it ends (Ctrl-C too), the films play and what is drawn is saved.
 
     Returns:
         The whole run, and its pictures uint8 (B, H, W, 3).
@@ -84,11 +84,11 @@ def draw_to_files(
     state = store.progress
     clock = PreviewClock(options.update_every, drawing.total)
     with ExitStack() as stack:
-        show = _Shown(drawing, store, decode)
-        if options.animate:
-            show.film = stack.enter_context(
-                VideoWriter(store.path("_sampling.mp4"), fps=options.fps)
-            )
+        films = [store.path(f"_sampling.{ending}") for ending in options.films]
+        writers = [open_film(path, options.fps) for path in films]
+        for writer in writers:
+            stack.enter_context(writer)
+        show = _Shown(drawing, store, decode, writers, options.draw_window)
         with clock.preview():
             show.first()
         for number in _numbers_before(state, options.update_every):
@@ -96,10 +96,10 @@ def draw_to_files(
         bar = stack.enter_context(progress_bar(drawing.total, state.done, options.progress))
         state = _draw(drawing, store, state, clock, show, bar)
         pictures = np.stack([decode(codes) for codes in np.asarray(state.indices)])
-        if show.film is not None and drawing.total not in show.numbers:
-            show.film.write(pictures[0])
-    if options.animate:
-        store.add(store.path("_sampling.mp4"))
+        if drawing.total not in show.numbers:
+            show.film(drawing.total, pictures[0])
+    for path in films:
+        store.add(path)
     return state, pictures
 
 
@@ -138,28 +138,43 @@ def _numbers_before(state: Progress, every: int | None) -> list[int]:
 
 
 class _Shown:
-    """Previews of the first sample: files, and frames of the film."""
+    """Previews of the first sample: files, and frames of the films."""
 
-    def __init__(self, drawing: Drawing, store: PictureStore, decode: Decode):
+    def __init__(
+        self,
+        drawing: Drawing,
+        store: PictureStore,
+        decode: Decode,
+        films: Sequence[Writer],
+        draw_window: bool,
+    ):
         self._drawing, self._store, self._decode = drawing, store, decode
-        self.film: VideoWriter | None = None
+        self._films, self._draw_window = films, draw_window
         self.numbers: list[int] = []
 
     def first(self) -> None:
         """Show what there is before the first cell."""
-        self._write("_first_sample.png", self._drawing.fill)
+        self._write("_first_sample.png", self._drawing.fill, 0)
 
     def preview(self, number: int, indices: np.ndarray) -> None:
         """Show the tokens (B, h, w) after ``number`` cells."""
-        self._write(f"_sample_{number}.png", indices)
+        self._write(f"_sample_{number}.png", indices, number)
         self.numbers.append(number)
 
-    def _write(self, ending: str, indices: np.ndarray) -> None:
+    def film(self, number: int, picture: np.ndarray) -> None:
+        """Add the picture after ``number`` cells to the films; first and last without window."""
+        if self._draw_window and self._films and 0 < number < self._drawing.total:
+            factor = picture.shape[0] // self._drawing.mask.shape[0]
+            frame, cell = self._drawing.frame(number), self._drawing.cell(number)
+            picture = outlined(picture, frame, cell, factor)
+        for writer in self._films:
+            writer.write(picture)
+
+    def _write(self, ending: str, indices: np.ndarray, number: int) -> None:
         picture, path = self._decode(indices[0]), self._store.path(ending)
         write_png(path, picture)
         self._store.add(path)
-        if self.film is not None:
-            self.film.write(picture)
+        self.film(number, picture)
 
 
 def progress_bar(total: int, done: int, progress: bool | None) -> tqdm:

@@ -18,7 +18,7 @@ from .manifest import write_whole
 # What changes files beside the picture, or its last bits, and not what it is. (The model is known
 # by its weights: its name may be given or not.)
 OUTPUT_ONLY = (
-    *("update_every", "animate", "fps", "segmentation_save", "cache_memory"),
+    *("update_every", "animate", "draw_window", "fps", "segmentation_save", "cache_memory"),
     *("model", "about"),
 )
 

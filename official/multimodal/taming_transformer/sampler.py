@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 from megengine import Tensor
 
+from .animation import checked_formats
 from .conditions import (
     Source,
     encode_floored,
@@ -49,11 +50,12 @@ class Sampler:
         update_every: int | None = None,
         *,
         scale_factor: float = 1.0,
-        animate: bool = False,
+        animate: bool | str | Sequence[str] = False,
         root: PathLike | None = None,
         seed: int | None = None,
         kernel_size: int | None = None,
         fps: float = 15,
+        draw_window: bool = False,
         segmentation_save: bool = True,
         kernal_size: int | None = None,
         cache_memory: float = DEFAULT_CACHE_MEMORY,
@@ -72,7 +74,8 @@ class Sampler:
             image_size=image_size,
             invert=invert,
             ignore=ignore,
-            animate=animate,
+            films=checked_formats(animate),
+            draw_window=draw_window,
             root=checked_root(root),
             seed=seed,
             fps=fps,
@@ -81,8 +84,7 @@ class Sampler:
             progress=progress,
             overwrite=overwrite,
         )
-        self.options.params.check_vocabulary(model.n_embed)
-        check_window(model.config, self.options.side)
+        _check_fits(model, self.options)
         model.eval()
 
     def decode(self, indices: np.ndarray) -> np.ndarray:
@@ -153,6 +155,11 @@ class Sampler:
             centre=before // 2,
             cache_memory=options.cache_memory,
         )
+
+
+def _check_fits(model: Net2NetTransformer, options: SamplerOptions) -> None:
+    options.params.check_vocabulary(model.n_embed)
+    check_window(model.config, options.side)
 
 
 def _first_tokens(tokens: np.ndarray, shape: tuple[int, int], n_embed: int) -> np.ndarray:

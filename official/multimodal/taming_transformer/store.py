@@ -15,6 +15,7 @@ from typing import Any, Iterable, Iterator, Mapping
 
 import numpy as np
 
+from .animation import FORMATS
 from .errors import DownloadError
 from .files import free_space, human, locked, remove
 from .manifest import write_whole
@@ -153,7 +154,8 @@ def _check_folder(root: Path, needed: int) -> None:
 
 def _claims(root: Path, name: str) -> list[Path]:
     """Return the files that stand under names which a run may write."""
-    there = [root / f"{name}{ending}.png" for ending in _ENDINGS] + [root / f"{name}_sampling.mp4"]
+    there = [root / f"{name}{ending}.png" for ending in _ENDINGS]
+    there += [root / f"{name}_sampling.{ending}" for ending in FORMATS]
     there += root.glob(f"{glob.escape(name)}_sample_*.png")
     there += root.glob(f"{glob.escape(name)}_[0-9][0-9][0-9]*.png")
     return [path for path in there if path.exists()]
