@@ -1,0 +1,1 @@
+"""The parts of the web page (tools/web_demo.py)."""

@@ -1,0 +1,103 @@
+"""What all tabs have in common: the buttons, the board's events, and a run's way to the view."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterator, Sequence
+
+import gradio as gr
+
+from tools.web.desk import Desk, View, failed
+from tools.web.engine import EXPECTED_ERRORS, Work
+from tools.web.shelf import Shape, need_weights
+from tools.web.uploads import bytes_of, field_of
+from tools.web.widgets import board
+
+READERS = 2
+"""Uploads that are decoded at the same time."""
+
+
+def without_models(desk: Desk, task: str) -> bool:
+    """Say what to do where a tab has no model; return whether that is so."""
+    if desk.shelf.names(task):
+        return False
+    gr.Markdown(need_weights(task), elem_classes=["missing"])
+    return True
+
+
+def first_board(desk: Desk, task: str, kind: str) -> Any:
+    """Return the board of a tab, with the example if there is one."""
+    shape = desk.shelf.shape(desk.shelf.names(task)[0])
+    return board(desk.examples.board(kind, shape), task)
+
+
+def buttons(text: str, task: str) -> tuple[Any, Any]:
+    """Return the two buttons that start and cancel a run."""
+    with gr.Row():
+        run = gr.Button(text, variant="primary", elem_id=f"{task}-run", scale=3, min_width=120)
+        stop = gr.Button("Cancel", elem_id=f"{task}-cancel", scale=1, min_width=90)
+    return run, stop
+
+
+def on(event: Callable[..., Any], handler: Any, inputs: Any, outputs: Any, **more: Any) -> Any:
+    """Attach a quick handler, which no queue holds up, and which is no public interface."""
+    return event(handler, inputs, outputs, show_progress="hidden", api_visibility="private", **more)
+
+
+def wire_board(desk: Desk, task: str, kind: str, pad: Any, model: Any, invert: Any = None) -> None:
+    """Let a board take uploads, go back to the example, and follow the model."""
+
+    def shape(name: Any) -> Shape:
+        return desk.shelf.shape(desk.shelf.check(task, name))
+
+    def upload(given: Any, name: Any, turned: Any = False) -> Any:
+        chosen = shape(name)
+        try:
+            data = bytes_of(field_of(given, "file"), desk.limits.file_bytes, "file")
+            return desk.examples.read(kind, data, chosen, bool(turned))
+        except EXPECTED_ERRORS as error:
+            return desk.examples.message(kind, chosen, str(failed(error)["message"]))
+
+    def example(name: Any) -> Any:
+        return desk.examples.board(kind, shape(name))
+
+    inputs = [pad, model] if invert is None else [pad, model, invert]
+    on(pad.upload, upload, inputs, pad, concurrency_limit=READERS, concurrency_id="uploads")
+    on(pad.example, example, model, pad)
+    on(model.change, example, model, pad)
+
+
+def wire_run(
+    desk: Desk,
+    work: Callable[..., Work],
+    inputs: Sequence[Any],
+    parts: Sequence[Any],
+    labels: Sequence[str] = (),
+    seed: Any = None,
+) -> None:
+    """Let a tab's buttons start and cancel runs.
+
+    Args:
+        desk: What the handlers share.
+        work: From the values of the inputs to a run; raises what is wrong with them.
+        inputs: Components.
+        parts: The two buttons and the view.
+        labels: What the sides of a comparison are called.
+        seed: The field that takes a used seed.
+    """
+    run, stop, shown = parts
+
+    def start(request: gr.Request, *values: Any) -> Iterator[View]:
+        try:
+            job = work(*values)
+        except EXPECTED_ERRORS as error:
+            yield failed(error)
+            return
+        yield from desk.run(str(request.session_hash), job, labels)
+
+    def cancel(request: gr.Request) -> None:
+        desk.engine.cancel(str(request.session_hash))
+
+    on(run.click, start, list(inputs), shown, concurrency_limit=None)
+    on(stop.click, cancel, None, None, queue=True, concurrency_limit=None)
+    if seed is not None:
+        on(shown.reuse, None, shown, seed, js="(view) => view.seed")
