@@ -145,7 +145,9 @@ class Page:
 
     def requests(self) -> list[str]:
         """Return the addresses that were asked for since the last call."""
-        logged = (json.loads(line["message"])["message"] for line in self.browser.get_log("performance"))
+        logged = (
+            json.loads(line["message"])["message"] for line in self.browser.get_log("performance")
+        )
         return [
             event["params"]["request"]["url"]
             for event in logged
@@ -165,7 +167,11 @@ def browsing(folder: Path, address: str, width: int = 1280, height: int = 900) -
 
     options = webdriver.ChromeOptions()
     options.binary_location = chromium()
-    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}", f"--window-size={width},{height}"):
+    for flag in (
+        *FLAGS,
+        f"--user-data-dir={folder / 'profile'}",
+        f"--window-size={width},{height}",
+    ):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     options.add_experimental_option(

@@ -27,6 +27,7 @@ make('span', '', line, 'drag');
 const empty = make('div', 'board-empty', frame, 'Drop a file here, or use Upload');
 const note = make('p', 'board-note', root);
 note.setAttribute('role', 'status');
+const tools = make('div', 'board-tools', root);
 const palette = make('div', 'board-palette', root);
 const context = canvas.getContext('2d');
 
@@ -170,7 +171,6 @@ frame.addEventListener('drop', (event) => {
 
 button(bar, 'Upload', () => picker.click());
 const example = button(bar, 'Example', () => { say(''); trigger('example'); });
-const tools = make('span', 'board-tools', bar);
 const toolButtons = {};
 const choose = (name) => {
   tool = name;
@@ -186,7 +186,7 @@ const sizes = make('label', 'board-size', tools, 'Size');
 const size = make('input', '', sizes);
 Object.assign(size, { type: 'range', min: 2, max: 48, value: 14 });
 size.setAttribute('aria-label', 'Brush size');
-button(tools, 'Undo', () => {
+const back = button(bar, 'Undo', () => {
   if (!undo.length) return;
   cells = undo.pop();
   draw();
@@ -195,7 +195,7 @@ button(tools, 'Undo', () => {
 
 const refresh = () => {
   const mask = value.kind === 'mask';
-  tools.hidden = !paints() || !cells;
+  tools.hidden = back.hidden = !paints() || !cells;
   toolButtons.boundary.hidden = toolButtons.eraser.hidden = !mask;
   toolButtons.fill.hidden = mask;
   for (const [name, node] of Object.entries(toolButtons))

@@ -120,6 +120,4 @@ def _summary(done: Done) -> str:
     told = [str(facts["model"]), f"{width} x {height} pixels"]
     if "psnr" in facts:
         told += [f"{facts['codes_used']} different codes", f"PSNR {facts['psnr']} dB"]
-    if "seed" in facts:
-        told.append(f"seed {facts['seed']}")
     return " · ".join(told)

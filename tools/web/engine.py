@@ -167,7 +167,7 @@ class Engine:
         try:
             while True:
                 before = self._before(job)
-                if before != told:
+                if before not in (0, told):
                     yield Waiting(before)
                     told = before
                 try:

@@ -78,11 +78,14 @@ class Examples:
     def of_labels(self, cells: np.ndarray, shape: Shape) -> dict[str, Any]:
         """Return a board with a label map, uint8 (H, W), and the palette of its labels."""
         names = shape.names or [str(number) for number in range(shape.n_labels)]
-        own = self._colours if shape.names else None
-        known = label_colours(shape.n_labels) if own is None else own
-        labels = [{"name": n, "colour": c} for n, c in zip(names, known.tolist())]
+        labels = [{"name": n, "colour": c} for n, c in zip(names, self.colours(shape).tolist())]
         packed = uploads.packed(cells)
         return self._value("labels", shape, cells.shape, labels=labels, cells=packed)
+
+    def colours(self, shape: Shape) -> np.ndarray:
+        """Return the colours of a model's labels, uint8 (n, 3): the example's where it has some."""
+        own = self._colours if shape.names else None
+        return label_colours(shape.n_labels) if own is None else own[: shape.n_labels]
 
     def message(self, kind: str, shape: Shape, text: str) -> dict[str, Any]:
         """Return an empty board that says what was wrong."""

@@ -1,11 +1,14 @@
 """What the server answers at all: a list of routes, bounded requests, results, strict headers.
 
 Gradio has routes that take paths of files (``file=``, ``upload``, ``proxy=``); the page uses none
-of them, so none is reachable. Pictures travel as bytes in events, downloads by token.
+of them, so none is reachable. It also opens (and fetches) what an event's values name by ``path``;
+the page's values have no such key, so events with one are refused. Pictures travel as bytes in
+events, downloads by token.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Awaitable, Callable, MutableMapping
 
@@ -82,6 +85,9 @@ class Gate:
         if too_much:
             await _answer(send, 413, b"too large\n", "text/plain")
             return
+        if names_a_path(bytes(body)):
+            await _answer(send, 400, b"no event of this page\n", "text/plain")
+            return
         whole = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
         async def replay() -> MutableMapping[str, Any]:
@@ -96,6 +102,25 @@ class Gate:
             return
         named = (b"content-disposition", f'attachment; filename="{name}"'.encode())
         await _answer(send, 200, data, TYPES[kind], named)
+
+
+def names_a_path(body: bytes) -> bool:
+    """Tell whether a JSON text has an object with the key ``path``, or is no JSON at all."""
+    if b"path" not in body and b"\\u" not in body:  # which is nearly always so
+        return False
+    try:
+        left = [json.loads(body)]
+    except (ValueError, RecursionError):
+        return True
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            if "path" in value:
+                return True
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+    return False
 
 
 def _with_headers(send: Send) -> Send:

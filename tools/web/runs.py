@@ -12,9 +12,6 @@ import numpy as np
 from official.multimodal.taming_transformer.completion import Completion, Given, touched_cells
 from official.multimodal.taming_transformer.conditional import ConditionalSampler
 from official.multimodal.taming_transformer.fast import FastSampler
-from official.multimodal.taming_transformer.image import read_image
-from official.multimodal.taming_transformer.labels import colourise_labels
-from official.multimodal.taming_transformer.maps import colourise_depth
 from official.multimodal.taming_transformer.palette import label_colours
 from official.multimodal.taming_transformer.reconstruction import Reconstruction
 from tools.web.following import Done, Drawing, Following, Loading, Progress, seconds_left
@@ -51,8 +48,13 @@ def reconstruct(shelf: Shelf, name: str, photo: np.ndarray) -> Iterator[Any]:
     yield Done([picture], facts, before=photo, codes=np.ascontiguousarray(mosaic))
 
 
-def of_map(shelf: Shelf, how: Drawing, kind: str, values: np.ndarray) -> Iterator[Any]:
-    """Draw pictures of a label map (uint8 ids) or a depth map (numbers), both (H, W)."""
+def of_map(
+    shelf: Shelf, how: Drawing, kind: str, values: np.ndarray, view: np.ndarray
+) -> Iterator[Any]:
+    """Draw pictures of a label map (uint8 ids) or a depth map (numbers), both (H, W).
+
+    ``view`` is the map in colours, uint8 (H, W, 3).
+    """
     yield Loading(how.model)
     model, weights = shelf.get(how.model)
     seed = fresh_seed() if how.seed is None else how.seed
@@ -63,14 +65,9 @@ def of_map(shelf: Shelf, how: Drawing, kind: str, values: np.ndarray) -> Iterato
     run = Following(how, sampler.steps(given, n_samples=how.count), sampler.decode)
     yield from run.follow()
     height, width = run.pictures[0].shape[:2]
-    if kind == "segmentation":
-        view = colourise_labels(values)
-    else:
-        span = max(float(values.max() - values.min()), 1e-6)
-        view = colourise_depth((values - values.min()) / span * 2 - 1)
     facts = {**_about(how.model, weights, kind), "seed": seed, **how.facts()}
     facts.update(map_sha256=_digest(values), indices=run.indices)
-    yield Done(run.pictures, facts, run.frames, before=read_image(view[:height, :width]))
+    yield Done(run.pictures, facts, run.frames, before=view[:height, :width])
 
 
 def complete(

@@ -11,8 +11,7 @@ from tools.web.desk import Desk
 from tools.web.engine import Work
 from tools.web.settings import drawing_settings, model_choice, read_settings, read_size
 from tools.web.shelf import Shape
-from tools.web.widgets import view
-from tools.web.wiring import buttons, first_board, on, wire_board, wire_run, without_models
+from tools.web.wiring import first_board, on, run_column, wire_board, wire_run, without_models
 
 MOST = 4
 """Pictures drawn together of an input; of a class or of nothing:"""
@@ -28,9 +27,7 @@ def reconstruct(desk: Desk) -> None:
         with gr.Column(min_width=320):
             pad = first_board(desk, task, "photo")
             model = model_choice(desk.shelf.names(task))
-            run, stop = buttons("Reconstruct", task)
-        with gr.Column(min_width=320):
-            shown = view(task)
+        parts = run_column("Reconstruct", task)
 
     def work(given: Any, name: Any) -> Work:
         chosen = desk.shelf.check(task, name)
@@ -38,7 +35,7 @@ def reconstruct(desk: Desk) -> None:
         return lambda: runs.reconstruct(desk.shelf, chosen, photo)
 
     wire_board(desk, task, "photo", pad, model)
-    wire_run(desk, work, [pad, model], (run, stop, shown), ("photograph", "reconstruction"))
+    wire_run(desk, work, [pad, model], parts, ("photograph", "reconstruction"))
 
 
 def segmentation(desk: Desk) -> None:
@@ -63,20 +60,21 @@ def _of_map(desk: Desk, task: str, kind: str, called: str) -> None:
                 else None
             )
             settings = drawing_settings(desk.shelf, task, MOST)
-            run, stop = buttons("Draw", task)
-        with gr.Column(min_width=320):
-            shown = view(task)
+        parts = run_column("Draw", task)
 
     def work(given: Any, *values: Any) -> Work:
         how = read_settings(desk.shelf, task, values, MOST)
         if kind == "labels":
-            cells = uploads.sent_cells(given, desk.limits, desk.shelf.shape(how.model).n_labels)
+            shape = desk.shelf.shape(how.model)
+            cells = uploads.sent_cells(given, desk.limits, shape.n_labels)
+            view = desk.examples.colours(shape)[cells]
         else:
             cells = uploads.sent_depth(given, desk.limits)
-        return lambda: runs.of_map(desk.shelf, how, task, cells)
+            view = uploads.sent_picture(given, desk.limits)
+        return lambda: runs.of_map(desk.shelf, how, task, cells, view)
 
     wire_board(desk, task, kind, pad, settings.model, invert)
-    wire_run(desk, work, [pad, *settings], (run, stop, shown), (called, "picture"), settings.seed)
+    wire_run(desk, work, [pad, *settings], parts, (called, "picture"), settings.seed)
 
 
 def of_class(desk: Desk) -> None:
@@ -96,13 +94,11 @@ def _free(desk: Desk, task: str) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):
             label = _class_choice(first, visible=task == "class")
-            settings = drawing_settings(desk.shelf, task, MOST_FREE)
             with gr.Row():
                 width = gr.Slider(64, 512, value=first.side, step=16, label="Width in pixels")
                 height = gr.Slider(64, 512, value=first.side, step=16, label="Height in pixels")
-            run, stop = buttons("Draw", task)
-        with gr.Column(min_width=320):
-            shown = view(task)
+            settings = drawing_settings(desk.shelf, task, MOST_FREE)
+        parts = run_column("Draw", task)
 
     def work(name: Any, wide: Any, high: Any, *values: Any) -> Work:
         how = read_settings(desk.shelf, task, values, MOST_FREE)
@@ -117,7 +113,7 @@ def _free(desk: Desk, task: str) -> None:
 
     on(settings.model.change, chosen, settings.model, [label, width, height])
     given = [label, width, height, *settings]
-    wire_run(desk, work, given, (run, stop, shown), (), settings.seed)
+    wire_run(desk, work, given, parts, (), settings.seed)
 
 
 def complete(desk: Desk) -> None:
@@ -129,12 +125,10 @@ def complete(desk: Desk) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):
             pad = first_board(desk, task, "mask")
-            settings = drawing_settings(desk.shelf, task, MOST)
             label = _class_choice(first, visible=first.n_classes > 0)
             blend = gr.Checkbox(True, label="Keep the photograph's own pixels outside")
-            run, stop = buttons("Complete", task)
-        with gr.Column(min_width=320):
-            shown = view(task)
+            settings = drawing_settings(desk.shelf, task, MOST)
+        parts = run_column("Complete", task)
 
     def work(given: Any, name: Any, keep: Any, *values: Any) -> Work:
         how = read_settings(desk.shelf, task, values, MOST)
@@ -152,7 +146,7 @@ def complete(desk: Desk) -> None:
     on(settings.model.change, chosen, settings.model, label)
     wire_board(desk, task, "mask", pad, settings.model)
     given = [pad, label, blend, *settings]
-    wire_run(desk, work, given, (run, stop, shown), ("photograph", "completed"), settings.seed)
+    wire_run(desk, work, given, parts, ("photograph", "completed"), settings.seed)
 
 
 def _class_choice(shape: Shape, visible: bool) -> Any:

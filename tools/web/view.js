@@ -25,11 +25,11 @@ const progress = make('div', 'view-progress', root);
 const filled = make('div', '', progress);
 const status = make('p', 'view-status', root);
 status.setAttribute('role', 'status');
+const links = make('div', 'view-links', root);
 const codes = make('figure', 'view-codes', root);
 const mosaic = make('img', '', codes);
 mosaic.alt = 'code map';
 make('figcaption', '', codes, 'Code map: one colour for each entry of the codebook');
-const links = make('div', 'view-links', root);
 
 const slide = () => {
   before.style.clipPath = `inset(0 ${100 - range.value}% 0 0)`;

@@ -10,7 +10,7 @@ from tools.web.desk import Desk, View, failed
 from tools.web.engine import EXPECTED_ERRORS, Work
 from tools.web.shelf import Shape, need_weights
 from tools.web.uploads import bytes_of, field_of
-from tools.web.widgets import board
+from tools.web.widgets import board, view
 
 READERS = 2
 """Uploads that are decoded at the same time."""
@@ -30,12 +30,14 @@ def first_board(desk: Desk, task: str, kind: str) -> Any:
     return board(desk.examples.board(kind, shape), task)
 
 
-def buttons(text: str, task: str) -> tuple[Any, Any]:
-    """Return the two buttons that start and cancel a run."""
-    with gr.Row():
-        run = gr.Button(text, variant="primary", elem_id=f"{task}-run", scale=3, min_width=120)
-        stop = gr.Button("Cancel", elem_id=f"{task}-cancel", scale=1, min_width=90)
-    return run, stop
+def run_column(text: str, task: str) -> tuple[Any, Any, Any]:
+    """Return the buttons that start and cancel a run, and its view: what a wide page has right."""
+    with gr.Column(min_width=320):
+        with gr.Row():
+            run = gr.Button(text, variant="primary", elem_id=f"{task}-run", scale=3, min_width=120)
+            stop = gr.Button("Cancel", elem_id=f"{task}-cancel", scale=1, min_width=90)
+        shown = view(task)
+    return run, stop, shown
 
 
 def on(event: Callable[..., Any], handler: Any, inputs: Any, outputs: Any, **more: Any) -> Any:
