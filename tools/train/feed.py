@@ -26,12 +26,18 @@ class Feed:
         self.photos = Photos.open(args.photos) if use_photos else None
 
     def batch(self, n: int) -> Tensor:
-        """(n, channels, size, size): pictures and depth in [-1, 1], labels one-hot."""
-        return to_input(np.stack([self._one() for _ in range(n)]), self.args)
+        """(n, channels, size, size): pictures and depth in [-1, 1], labels one-hot.
 
-    def _one(self) -> np.ndarray:
-        size = self.args.crop or self.args.size
-        if self.photos is not None and self.rng.random() < self.args.photo_share:
+        The size is drawn by lot from `--crop`, and n falls as the pixels of a picture rise.
+        """
+        sizes = self.args.crop or [self.args.size]
+        size = int(self.rng.choice(sizes))
+        n = max(1, n * sizes[0] ** 2 // size**2)
+        return to_input(np.stack([self._one(size) for _ in range(n)]), self.args)
+
+    def _one(self, size: int) -> np.ndarray:
+        large = size > min(self.array.shape[1:3])
+        if self.photos is not None and (large or self.rng.random() < self.args.photo_share):
             cut = self.photos.crop(self.rng, size).astype(np.float32) / 255.0
             gain = self.rng.uniform(0.85, 1.15, 3).astype(np.float32)
             cut = np.clip(cut ** self.rng.uniform(0.75, 1.3) * gain, 0.0, 1.0)

@@ -7,12 +7,17 @@ taming/models/vqgan.py; written anew without what training here does not use.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from codebook import Codebook
 
 
 @dataclass(frozen=True)
@@ -185,34 +190,6 @@ class Decoder(nn.Module):
         for level in reversed(self.up):
             h = level(h)
         return self.conv_out(F.silu(self.norm_out(h)))
-
-
-class Codebook(nn.Module):
-    """A grid of codes, one number of levels in each dimension; the nearest code to each vector.
-
-    Nothing of it is learnt, so no code can die and no dimension can collapse, and what reads the
-    state dict sees an ordinary codebook. Source: Mentzer et al. 2023, Finite Scalar Quantization
-    (arXiv 2309.15505), without its bounding function: the nearest code of a grid is bounded.
-    """
-
-    def __init__(self, levels: tuple[int, ...]) -> None:
-        super().__init__()
-        axes = [torch.arange(n) - (n - 1) / 2 for n in levels]
-        grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
-        self.embedding = nn.Embedding.from_pretrained(grid, freeze=True)  # (n_embed, embed_dim)
-        reach = torch.tensor([(n - 1) / 2 for n in levels]).view(-1, 1, 1)
-        self.register_buffer("reach", reach, persistent=False)  # the outermost codes
-
-    def nearest(self, z: Tensor) -> Tensor:
-        """Indices (B, h, w) of the codes nearest to latents (B, embed_dim, h, w)."""
-        codes = self.embedding.weight
-        flat = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
-        indices = (codes.square().sum(1) - 2.0 * flat @ codes.t()).argmin(1)
-        return indices.view(z.shape[0], *z.shape[2:])
-
-    def forward(self, indices: Tensor) -> Tensor:
-        """Codes (B, embed_dim, h, w) of indices (B, h, w)."""
-        return self.embedding(indices).permute(0, 3, 1, 2)
 
 
 class VQModel(nn.Module):

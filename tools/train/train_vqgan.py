@@ -38,7 +38,11 @@ def parse() -> argparse.Namespace:
     p.add_argument("--photo-share", type=float, default=0.3)
     p.add_argument("--n-labels", type=int, default=len(LABELS))
     p.add_argument("--size", type=int, default=128, help="nominal side of the pictures")
-    p.add_argument("--crop", type=int, help="side of the training squares, at most --size")
+    p.add_argument(
+        "--crop", type=int, nargs="+", help="sides of the training squares, drawn by lot; the "
+        "batch is of the first. A network trained on smaller pictures than it is used for shifts "
+        "their colours, since GroupNorm and attention span the picture",
+    )  # fmt: skip
     p.add_argument("--ch", type=int, default=32)
     p.add_argument("--ch-mult", type=int, nargs="+", default=(1, 1, 2, 4))
     p.add_argument("--num-res-blocks", type=int, default=1)
@@ -78,6 +82,7 @@ class Trainer:
         self.opt = torch.optim.Adam(self.weights, betas=(0.8, 0.98), fused=True)
         self.judge_opt = torch.optim.Adam(self.judge.parameters(), betas=(0.5, 0.9), fused=True)
         self.average = Average(self.model)
+        self.settled = False
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint holds."""
@@ -85,7 +90,7 @@ class Trainer:
             "model": self.model.state_dict(), "judge": self.judge.state_dict(),
             "opt": self.opt.state_dict(), "judge_opt": self.judge_opt.state_dict(),
             "average": self.average.shadow, "average_steps": self.average.steps,
-            "configs": {"model": self.config.as_dict()},
+            "settled": self.settled, "configs": {"model": self.config.as_dict()},
         }  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
@@ -94,6 +99,7 @@ class Trainer:
         self.judge.load_state_dict(state["judge"])
         self.opt.load_state_dict(state["opt"])
         self.judge_opt.load_state_dict(state["judge_opt"])
+        self.settled = state.get("settled", False)
         self.average.shadow, self.average.steps = state["average"], state["average_steps"]
 
     def quantized(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,10 +115,35 @@ class Trainer:
             return inside + torch.rand_like(z) - 0.5, indices
         return z + (book(indices) - z).detach(), indices
 
+    def train(self, feed: Feed) -> dict[str, float]:
+        """Train on the next batch."""
+        if self.run.progress >= self.args.gan_from and not self.settled:
+            self.settle(feed)
+        return self.step(feed.batch(self.args.batch).to(self.devices.device))
+
+    @torch.no_grad()
+    def settle(self, feed: Feed, batches: int = 80) -> None:
+        """Keep the averaged encoder as it is and fit the codes to it.
+
+        From here on the decoder alone learns, against the discriminator, and the codes that a
+        transformer learns from do not change any more.
+        """
+        self.model.load_state_dict(self.average.shadow)
+        latents = []
+        for _ in range(batches):
+            x = feed.batch(self.args.batch).to(self.devices.device)
+            with self.devices.autocast():
+                latents.append(self.model.latent(x).float().permute(0, 2, 3, 1).flatten(0, 2))
+        book = self.model.quantize
+        book.fit(torch.cat(latents))
+        self.devices.copy_first(book.embedding.weight.data)
+        self.average.shadow["quantize.embedding.weight"] = book.embedding.weight.clone()
+        self.settled = True
+
     def step(self, x: Tensor) -> dict[str, float]:
         """Train on one batch."""
         lr = self.run.learning_rate(self.args.lr)
-        with self.devices.autocast():
+        with self.devices.autocast(), torch.set_grad_enabled(not self.settled):
             z = self.model.latent(x)
         z = z.float()
         outside = F.relu(z.abs() - self.model.quantize.reach - 0.5).square().mean()
@@ -190,10 +221,10 @@ def main() -> None:
         trainer.load(state)
         devices.say(f"resumed at step {run.step}")
     feed = Feed(args, rng)
-    shown = feed.batch(8).to(devices.device)
+    shown = feed.batch(args.batch).to(devices.device)
     run.start()
     while run.going:
-        run.count(**trainer.step(feed.batch(args.batch).to(devices.device)))
+        run.count(**trainer.train(feed))
         if run.step % args.log_every == 0:
             devices.say(run.log())
         if run.step % args.save_every == 0:
