@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
-"""Reconstruct a photograph through a model's codes and show both side by side.
+"""Show what the models do, with pictures, in about a minute and without a network.
 
-    sh tools/run.sh demo                    an example, with the small model that ships
-    sh tools/run.sh demo photo.jpg          your own photograph
+    sh tools/run.sh demo                    everything, with the small models that ship
+    sh tools/run.sh demo photo.jpg          your own photograph, reconstructed and completed
+    sh tools/run.sh demo --map labels.png   your own label map (12 labels, see the message)
     sh tools/run.sh demo photo.jpg --model vqgan_imagenet_f16_16384
     sh tools/run.sh demo photo.jpg --model vqgan_imagenet_f16_16384 --weights last.ckpt
 
-Exit status: 0 done; 1 the photograph or the weights could not be used; 2 wrong arguments;
-4 no weights are to be had here (the message says how to get some).
+With --model, the photograph goes through that model alone. Exit status: 0 done; 1 an input or the
+weights could not be used; 2 wrong arguments; 4 no weights are to be had here (the message says how
+to get some).
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -25,38 +28,35 @@ from PIL import Image  # noqa: E402
 
 from official.multimodal import taming_transformer as taming  # noqa: E402
 from official.multimodal.taming_transformer.image import read_image  # noqa: E402
+from tools.demonstration.page import Done, contact_sheet, page  # noqa: E402
+from tools.demonstration.steps import STEPS  # noqa: E402
 
 NO_WEIGHTS = 4
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+EXAMPLES = ROOT / "assets" / "examples"
 HOW_TO = """\
-The demo needs the weights of a model, and none come with this checkout (assets/weights is empty).
-Ways to get some, {example} as the example:
-  a checkpoint that you have  sh tools/run.sh demo PHOTO --model {example} --weights last.ckpt
-                              or in Python: {example}(weights="last.ckpt")
+To get weights of {name}:
+  a checkpoint that you have  sh tools/run.sh demo PHOTO --model {name} --weights last.ckpt
+                              or in Python: {name}(weights="last.ckpt")
                               (.ckpt, .pth, .pkl and .safetensors; PyTorch is not needed)
-  the published one           sh tools/run.sh weights fetch {example}
-                              then: sh tools/run.sh demo PHOTO --model {example}
+  the published one           sh tools/run.sh weights fetch {name}
   without the Internet        TAMING_MIRROR=FOLDER names a folder that has the published files;
-                              `sh tools/run.sh weights path {example}` tells their names"""
+                              `sh tools/run.sh weights path {name}` tells their names"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return the exit status."""
     options = _parser().parse_args(arguments)
-    name = options.model or _shipped_model()
-    if name is None:
-        print(HOW_TO.format(example="vqgan_imagenet_f16_1024"), file=sys.stderr)
-        return NO_WEIGHTS
+    taming.tune_cpu()
     try:
-        photo = options.photo or _example_photo()
-        result = _reconstruct(name, photo, options.weights, options.output)
+        files = _reconstruct(options) if options.model else _everything(options)
     except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
+        print(HOW_TO.format(name=options.model or "scenes_vqgan"), file=sys.stderr)
         return NO_WEIGHTS
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{photo} and what {name} keeps of it: {result}")
+    print("\n".join(str(path) for path in files))
     return 0
 
 
@@ -67,11 +67,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("photo", nargs="?", type=Path, help="a photograph; default: an example")
+    parser.add_argument("--map", type=Path, help="a label map; default: an example")
+    parser.add_argument("--depth", type=Path, help="a depth map; default: an example")
     parser.add_argument(
-        "--model",
-        choices=_first_stages(),
-        metavar="NAME",
-        help="default: the small model that ships; others: " + ", ".join(_first_stages()),
+        "--model", choices=_first_stages(), metavar="NAME", help=", ".join(_first_stages())
     )
     parser.add_argument("--weights", type=Path, help="a checkpoint of that model")
     parser.add_argument(
@@ -87,28 +86,37 @@ def _first_stages() -> list[str]:
     return [name for name, shape in shapes.items() if shape is None or shape.in_channels == 3]
 
 
-def _shipped_model() -> str | None:
-    shipped = (ROOT / "assets" / "weights" / f"{name}.safetensors" for name in _first_stages())
-    return next((path.stem for path in shipped if path.is_file()), None)
+def _everything(options: argparse.Namespace) -> list[Path]:
+    """Run every step; return the sheet and the page."""
+    own = {"scene_photo.png": options.photo, "scene_map.png": options.map}
+    own["scene_depth.png"] = options.depth
+    for given in (options.photo, options.map, options.depth):
+        if given is not None and not given.is_file():
+            raise FileNotFoundError(f"there is no file {given}")
+    root = options.output
+    root.mkdir(parents=True, exist_ok=True)
+    done: list[Done] = []
+    for number, step in enumerate(STEPS, 1):
+        print(f"{number}/{len(STEPS)} {step.title}", file=sys.stderr, flush=True)
+        began = time.monotonic()
+        shown = step.run(root, own.get(step.example) or EXAMPLES / step.example)
+        done.append((step, shown, time.monotonic() - began))
+    contact_sheet(done).save(root / "contact_sheet.png")
+    (root / "index.html").write_text(page(done), encoding="utf-8")
+    return [root / "contact_sheet.png", root / "index.html"]
 
 
-def _example_photo() -> Path:
-    found = sorted(p for p in (ROOT / "assets").rglob("*") if p.suffix.lower() in PICTURES)
-    if not found:
-        raise FileNotFoundError("there is no example in assets: name a photograph of your own")
-    return found[0]
-
-
-def _reconstruct(name: str, photo: Path, weights: Path | None, folder: Path) -> Path:
-    build = getattr(taming, name)
+def _reconstruct(options: argparse.Namespace) -> list[Path]:
+    photo, folder = options.photo or EXAMPLES / "scene_photo.png", options.output
+    build = getattr(taming, options.model)
+    weights = options.weights
     model: Any = build(weights=weights) if weights else build(pretrained=True)
     folder.mkdir(parents=True, exist_ok=True)
     reconstruction = taming.Reconstruction(model, size=None)
     after = reconstruction(photo, file_name=folder / f"{photo.stem}_reconstruction.png")
-    before = read_image(photo)
     target = folder / f"{photo.stem}_side_by_side.png"
-    Image.fromarray(np.concatenate([before, after], axis=1)).save(target)
-    return target
+    Image.fromarray(np.concatenate([read_image(photo), after], axis=1)).save(target)
+    return [target]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The demo: its steps, the sheet and the page that they end in."""
