@@ -22,18 +22,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
 from tqdm import tqdm
 
 from official.multimodal.taming_transformer import zoo
 from official.multimodal.taming_transformer.errors import WeightsUnavailableError
 from official.multimodal.taming_transformer.runtime import tune_cpu
+from tools.evaluation.limits import learn_limits
 from tools.evaluation.pictures import list_pictures
 
 FAILED, NO_WEIGHTS, STOPPED = 1, 4, 130
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, build: Build | None = None) -> 
         build: ``build(name, weights)`` gives a model; ``None`` asks the zoo.
     """
     options = _parser().parse_args(arguments)
-    _learn_limits()
+    learn_limits()
     try:
         options.run(options, build or _from_zoo)
     except KeyboardInterrupt:
@@ -61,17 +60,6 @@ def main(arguments: Sequence[str] | None = None, build: Build | None = None) -> 
     except (ValueError, TypeError, RuntimeError, OSError, MemoryError) as error:
         return _fail(str(error) or type(error).__name__, FAILED)
     return 0
-
-
-def _learn_limits() -> None:
-    """Ask numpy for the limits of floats, which it keeps, without its words about the engine.
-
-    MegEngine makes denormals zero, of which numpy would warn in the middle of the report.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The value of the smallest subnormal", UserWarning)
-        for kind in (np.float32, np.float64):
-            np.finfo(kind)
 
 
 def _fail(message: str, status: int) -> int:

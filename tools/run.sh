@@ -293,6 +293,7 @@ run_tool() {
         *[!A-Za-z0-9_-]*) tool= ;;
         web) tool=tools/web_demo.py extra=demo ;;
         evaluate | docs) tool=tools/$1.py extra=$1 ;;
+        figures) tool=tools/figures.py extra=evaluate ;; # they share matplotlib
         *) tool=tools/$(printf '%s' "$1" | tr - _).py ;;
     esac
     [ -f "$tool" ] || die 2 "no command '$1': sh tools/run.sh help lists them"

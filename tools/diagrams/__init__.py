@@ -1,0 +1,1 @@
+"""What ``tools/figures.py`` draws, out of the models' own numbers."""
