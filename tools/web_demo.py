@@ -128,11 +128,10 @@ def _serve(options: argparse.Namespace, build: Callable[[str], Any] | None) -> i
     from tools.web.engine import Engine
     from tools.web.examples import Examples
     from tools.web.gate import Gate
-    from tools.web.page import build_page, theme
+    from tools.web.page import build_page, launch
     from tools.web.results import Results
     from tools.web.shelf import Shelf
     from tools.web.uploads import Limits
-    from tools.web.widgets import CSS
 
     files = dict(options.weights)
     known = {row.name for row in list_models()}
@@ -146,26 +145,8 @@ def _serve(options: argparse.Namespace, build: Callable[[str], Any] | None) -> i
     engine, results = Engine(options.waiting), Results()
     examples = Examples(options.examples, limits)
     page = build_page(Desk(Shelf(files, build), engine, results, limits, examples))
-    page.queue(max_size=4 * options.waiting + 64, api_open=False, default_concurrency_limit=4)
     gate = Middleware(Gate, results=results, most=limits.body_bytes)
-    _, address, _ = page.launch(
-        server_name=options.host,
-        server_port=options.port,
-        inbrowser=options.open,
-        prevent_thread_lock=True,
-        quiet=True,
-        share=False,
-        ssr_mode=False,
-        mcp_server=False,
-        footer_links=[],
-        allowed_paths=[],
-        max_file_size=1,
-        enable_monitoring=False,
-        max_threads=options.waiting + 32,
-        theme=theme(),
-        css_paths=CSS,
-        app_kwargs={"middleware": [gate], "docs_url": None, "redoc_url": None, "openapi_url": None},
-    )
+    address = launch(page, options.host, options.port, options.waiting, gate, options.open)
     print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
     with _stopped_by_signals(engine.stop):
         engine.serve()

@@ -8,6 +8,7 @@ import gradio as gr
 
 from tools.web import tabs
 from tools.web.desk import Desk
+from tools.web.widgets import CSS
 
 TITLE = "Taming transformers"
 INTRO = (
@@ -46,6 +47,44 @@ def theme() -> Any:
         font_mono=["ui-monospace", "Consolas", "monospace"],
         radius_size="md",
     )
+
+
+def launch(
+    page: Any, host: str, port: int, waiting: int, gate: Any, open_browser: bool = False
+) -> str:
+    """Serve a page in threads of its own and return its address.
+
+    Args:
+        page: Of ``build_page``.
+        host: Address to listen at.
+        port: Its port.
+        waiting: Runs that may wait; each holds a thread of the server.
+        gate: Middleware before gradio.
+        open_browser: Show the page in the browser.
+
+    Raises:
+        OSError: The port cannot be used.
+    """
+    page.queue(max_size=4 * waiting + 64, api_open=False, default_concurrency_limit=4)
+    _, address, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        inbrowser=open_browser,
+        prevent_thread_lock=True,
+        quiet=True,
+        share=False,
+        ssr_mode=False,
+        mcp_server=False,
+        footer_links=[],
+        allowed_paths=[],
+        max_file_size=1,  # nothing is uploaded as a file
+        enable_monitoring=False,
+        max_threads=waiting + 32,
+        theme=theme(),
+        css_paths=CSS,
+        app_kwargs={"middleware": [gate], "docs_url": None, "redoc_url": None, "openapi_url": None},
+    )
+    return str(address)
 
 
 def _forget(desk: Desk) -> Callable[[gr.Request], None]:

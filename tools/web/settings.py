@@ -47,7 +47,7 @@ def drawing_settings(shelf: Shelf, task: str, most: int) -> Settings:
     model = model_choice(names)
     with gr.Row():
         count = gr.Slider(1, most, value=1 if most <= 4 else 4, step=1, label="Pictures")
-        seed = gr.Textbox(label="Seed", placeholder="a fresh one each time", max_lines=1)
+        seed = gr.Textbox(label="Seed", placeholder="fresh each time", max_lines=1)
     with gr.Accordion("More settings", open=False):
         with gr.Row():
             temperature = gr.Slider(0.1, 2, value=start.temperature, step=0.05, label="Temperature")
