@@ -34,7 +34,8 @@ def chromium() -> str | None:
 def served(cache: Path, examples: Path, *arguments: str) -> Iterator[str]:
     """Run the page and yield its address."""
     command = [sys.executable, "tools/web_demo.py", "--examples", str(examples), *arguments]
-    environment = {**os.environ, "TAMING_CACHE": str(cache), "MGE_DEFAULT_DEVICE": "cpu0"}
+    environment = {**os.environ, "TAMING_CACHE": str(cache)}
+    environment.pop("MGE_DEFAULT_DEVICE", None)  # conftest's, which suits many processes
     process = subprocess.Popen(
         [*command, "--port", str(free_port())],
         cwd=ROOT,

@@ -279,7 +279,7 @@ slow_environments() {
 run_tests() {
     environment .venv 3.10 base requirements.txt
     environment .venv 3.10 dev requirements.txt requirements-dev.txt \
-        requirements-evaluate.txt requirements-docs.txt
+        requirements-evaluate.txt requirements-docs.txt requirements-demo.txt
     if contains "$*" --all; then
         slow_environments
     fi

@@ -55,7 +55,7 @@ def drawing_settings(shelf: Shelf, task: str, most: int) -> Settings:
         with gr.Row():
             top_k = gr.Number(start.top_k or 0, precision=0, minimum=0, label="Top-k (0: all)")
             every = gr.Number(
-                _every(shelf, names[0]) if names else 0,
+                _every(shelf, names[0], most) if names else 0,
                 precision=0,
                 minimum=0,
                 label="Preview every … tokens (0: automatic)",
@@ -64,7 +64,7 @@ def drawing_settings(shelf: Shelf, task: str, most: int) -> Settings:
 
     def advised(name: str) -> tuple[float, int, float, int]:
         advice = _advice(shelf.check(task, name))
-        return advice.temperature, advice.top_k or 0, advice.top_p, _every(shelf, name)
+        return advice.temperature, advice.top_k or 0, advice.top_p, _every(shelf, name, most)
 
     model.change(
         advised,
@@ -81,8 +81,9 @@ def _advice(name: str) -> SamplingParams:
     return zoo.model_row(name).sampling or SamplingParams()
 
 
-def _every(shelf: Shelf, name: str) -> int:
-    return 0 if shelf.shape(name).parameters > LARGE else 16
+def _every(shelf: Shelf, name: str, most: int) -> int:
+    """Return after how many tokens there is a preview: rarer where many pictures are decoded."""
+    return 0 if shelf.shape(name).parameters > LARGE else 16 if most <= 4 else 32
 
 
 def read_settings(shelf: Shelf, task: str, values: tuple[Any, ...], most: int) -> Drawing:
