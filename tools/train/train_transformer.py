@@ -14,6 +14,7 @@ run may be stopped at any moment; the same command goes on from there.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from common import Average, Devices, Run, export, save_sheet, seeded, to_picture
 from gpt import GPT, GPTConfig, generate
 from nets import VQModel
 from scenes import LABEL_COLOURS
+from ship import part, read
 
 
 def parse() -> argparse.Namespace:
@@ -43,6 +45,7 @@ def parse() -> argparse.Namespace:
     p.add_argument("--held-out", type=Path, help="pack to measure on")
     p.add_argument("--first-stage", type=Path, required=True, help="model.ckpt of the VQGAN")
     p.add_argument("--cond-stage", type=Path, help="model.ckpt of the map VQGAN")
+    p.add_argument("--init", type=Path, help="run or model.ckpt of a transformer to start from")
     p.add_argument("--limit", type=int, default=1 << 30, help="use this many pictures of the pack")
     p.add_argument("--n-layer", type=int, default=6)
     p.add_argument("--n-head", type=int, default=6)
@@ -86,12 +89,16 @@ class Trainer:
         vocab = max(self.first.config.n_embed, self.cond.config.n_embed if self.cond else 0)
         self.config = GPTConfig(vocab, block, args.n_layer, args.n_head, args.n_embd)
         self.model = GPT(self.config, args.dropout).to(devices.device)
+        if args.init is not None and not run.last.is_file():
+            self.start_from(args.init)
         self.weights = list(self.model.parameters())
         matrices = [p for p in self.weights if p.dim() == 2]
         others = [p for p in self.weights if p.dim() != 2]
         decayed = {"params": matrices, "weight_decay": 0.01}
         kept = {"params": others, "weight_decay": 0.0}
-        self.opt = torch.optim.AdamW([decayed, kept], betas=(0.9, 0.95))
+        self.opt = torch.optim.AdamW([decayed, kept], betas=(0.9, 0.95), fused=True)
+        if devices.rank == 0:  # what ship.py compares later VQGANs with
+            shutil.copyfile(args.first_stage, run.out / "first_stage.ckpt")
         self.average = Average(self.model, 0.995)
 
     def parts(self) -> dict[str, Any]:
@@ -101,6 +108,17 @@ class Trainer:
             "average": self.average.shadow, "average_steps": self.average.steps,
             "configs": {"transformer": self.config.as_dict()},
         }  # fmt: skip
+
+    def start_from(self, path: Path) -> None:
+        """Begin with another task's transformer: positions are counted from their ends."""
+        state = part(
+            read(path) if path.is_dir() else torch.load(path, weights_only=True)["state_dict"],
+            "transformer.",
+        )
+        block = self.config.block_size
+        if state["pos_emb"].shape[1] > block:  # a shorter condition; the last place is never fed
+            state["pos_emb"] = state["pos_emb"][:, -block - 1 : -1]
+        self.model.load_state_dict(state)
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
