@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import ast
+import html
 import os
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +75,47 @@ def test_a_photograph_and_a_checkpoint_give_a_picture_side_by_side(photo, tmp_pa
         left = np.asarray(both)[:, :70]
         assert np.array_equal(left, np.asarray(before))
     assert (out / "photo_reconstruction.png").exists()
+
+
+@pytest.mark.slow
+def test_the_bare_demo_makes_a_sheet_and_a_page_without_a_network(tmp_path):
+    alone = {"TAMING_CACHE": str(tmp_path / "cache"), "TAMING_MIRROR": "", "TAMING_OFFLINE": "1"}
+    done = demo("--output", tmp_path / "out", **alone)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "cache").exists()
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    sources = re.findall(r'src="([^"]+)"', page)
+    assert len(sources) >= 12
+    for source in sources:
+        assert (tmp_path / "out" / source).stat().st_size > 0, source
+    assert "panorama_sampling.mp4" in sources
+    for block in re.findall(r"<pre>(.*?)</pre>", page, re.S):
+        ast.parse("def step(root):\n" + textwrap.indent(html.unescape(block), "    "))
+    with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
+        assert sheet.width == 1240
+    with Image.open(tmp_path / "out" / "panorama.png") as panorama:
+        assert panorama.size == (512, 128)
+
+
+def test_the_page_shows_each_file_and_the_code_that_made_it(tmp_path):
+    from tools.demonstration.page import contact_sheet, page
+    from tools.demonstration.steps import STEPS
+
+    done = []
+    for number, step in enumerate(STEPS):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(np.full((64, 64 * (number + 1), 3), number, np.uint8)).save(path)
+        done.append((step, {"a <b>": path, "film": tmp_path / "f.mp4"}, 1.0))
+    text = page(done)
+    assert text.count("<pre>") == len(STEPS)
+    assert "Reconstruction(scenes_vqgan(pretrained=True), size=None)" in text
+    assert "fmt: skip" not in text
+    assert "a <b>" not in text
+    assert contact_sheet(done).width == 1240
+
+
+def test_a_missing_input_is_told_before_any_work(tmp_path):
+    done = demo("--map", tmp_path / "none.png", "--output", tmp_path / "out")
+    assert done.returncode == 1
+    assert "none.png" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -44,12 +44,14 @@ transformer() { # name, minutes, options
     [ -f "$RUNS/$name/model.ckpt" ]
 }
 # shellcheck disable=SC2086 # options of one word each
-vqgan image 140 --batch 16 --crop 64 --gan-from 0.8 $photos
-vqgan labels 20 --kind labels --batch 16 --crop 64 --gan-from 1
-vqgan depth 20 --kind depth --batch 16 --crop 64 --gan-from 1
+maps="--ch-mult 1 1 1 2 --z-channels 32 --batch 4 --gan-from 1"
+vqgan image 140 --batch 4 --crop 128 128 128 256 --gan-from 0.65 $photos
+vqgan labels 15 --kind labels $maps
+vqgan depth 15 --kind depth $maps
 transformer segmentation 140 --task segmentation --cond-stage "$RUNS/labels/model.ckpt"
-transformer depth_transformer 140 --task depth --cond-stage "$RUNS/depth/model.ckpt"
-transformer class 140 --task class
+transformer depth_transformer 100 --task depth --cond-stage "$RUNS/depth/model.ckpt" \
+    --init "$RUNS/segmentation/model.ckpt"
+transformer class 100 --task class --init "$RUNS/segmentation/model.ckpt"
 [ -f "$RUNS/judge.ckpt" ] ||
     "$PYTHON" $T/judge.py --out "$RUNS/judge.ckpt" --pack "$RUNS/scenes" --minutes "$(minutes 10)"
 measure() {

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,16 +29,15 @@ MODELS = {
 }
 
 
-def read(run: Path) -> State:
-    """Read a run's averaged network.
+def load(run: Path) -> tuple[State, dict[str, Any]]:
+    """Read a run's averaged network and its sizes.
 
     Raises:
         FileNotFoundError: the run has neither ended nor been saved.
     """
-    if (run / "last.ckpt").is_file():
-        return torch.load(run / "last.ckpt", map_location="cpu", weights_only=True)["average"]
-    saved = torch.load(run / "model.ckpt", map_location="cpu", weights_only=True)
-    return saved["state_dict"]
+    name = "last.ckpt" if (run / "last.ckpt").is_file() else "model.ckpt"
+    saved = torch.load(run / name, map_location="cpu", weights_only=True)
+    return saved["average" if name == "last.ckpt" else "state_dict"], saved["configs"]
 
 
 def part(state: State, prefix: str) -> State:
@@ -46,30 +46,29 @@ def part(state: State, prefix: str) -> State:
     return found or state
 
 
-def learnt_from(run: Path) -> State:
-    """The picture VQGAN that a transformer's run was given."""
-    return torch.load(run / "first_stage.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-
-
-def assemble(runs: Path, name: str) -> State:
-    """Return the state dict of a model, with the original's names.
+def assemble(runs: Path, name: str) -> dict[str, Any]:
+    """Return {"state_dict", "configs"} of a model, with the original's names.
 
     Raises:
         ValueError: the codes have changed since the transformer's run.
     """
     transformer, maps = MODELS[name]
-    image = read(runs / "image")
+    image, sizes = load(runs / "image")
     if not transformer:
-        return image
-    given = learnt_from(runs / transformer)
+        return {"state_dict": image, "configs": sizes}
+    given = torch.load(runs / transformer / "first_stage.ckpt", weights_only=True)["state_dict"]
     for key, value in given.items():
         if key.startswith(("encoder.", "quant")) and not torch.equal(value, image[key]):
             raise ValueError(f"{key} of {runs / 'image'} is not what {transformer} learnt from")
-    state = {f"first_stage_model.{k}": v for k, v in image.items()}
+    learnt, configs = load(runs / transformer)
+    configs["first_stage"] = sizes["model"]
+    state = {f"transformer.{k}": v for k, v in part(learnt, "transformer.").items()}
+    state.update({f"first_stage_model.{k}": v for k, v in image.items()})
     if maps:
-        state.update({f"cond_stage_model.{k}": v for k, v in read(runs / maps).items()})
-    learnt = part(read(runs / transformer), "transformer.")
-    return {**state, **{f"transformer.{k}": v for k, v in learnt.items()}}
+        stage, sizes = load(runs / maps)
+        configs["cond_stage"] = sizes["model"]
+        state.update({f"cond_stage_model.{k}": v for k, v in stage.items()})
+    return {"state_dict": state, "configs": configs}
 
 
 def main() -> None:
@@ -81,9 +80,9 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.names or MODELS:
-        state = assemble(args.runs, name)
+        assembled = assemble(args.runs, name)
         path = args.out / f"{name}.ckpt"
-        torch.save({"state_dict": state}, path.with_suffix(".part"))
+        torch.save(assembled, path.with_suffix(".part"))
         os.replace(path.with_suffix(".part"), path)
         print(path)
 

@@ -31,7 +31,8 @@ from common import Average, Devices, Run, export, save_sheet, seeded, to_picture
 from gpt import GPT, GPTConfig, generate
 from nets import VQModel
 from scenes import LABEL_COLOURS
-from ship import part, read
+from ship import load as load_run
+from ship import part
 
 
 def parse() -> argparse.Namespace:
@@ -112,7 +113,9 @@ class Trainer:
     def start_from(self, path: Path) -> None:
         """Begin with another task's transformer: positions are counted from their ends."""
         state = part(
-            read(path) if path.is_dir() else torch.load(path, weights_only=True)["state_dict"],
+            load_run(path)[0]
+            if path.is_dir()
+            else torch.load(path, weights_only=True)["state_dict"],
             "transformer.",
         )
         block = self.config.block_size

@@ -55,7 +55,7 @@ def parse() -> argparse.Namespace:
     p.add_argument("--minutes", type=float, help="stop after this time, counted over resumptions")
     p.add_argument("--free-steps", type=int, default=300, help="steps before the codebook starts")
     p.add_argument("--gan-from", type=float, default=0.7, help="part of the run; 1 for none")
-    p.add_argument("--gan-weight", type=float, default=0.4)
+    p.add_argument("--gan-weight", type=float, default=0.8)
     p.add_argument("--match-weight", type=float, default=0.5, help="of the judge's features")
     p.add_argument("--precision", choices=("bf16", "float32"), default="bf16")
     p.add_argument("--threads", type=int, default=0)
@@ -180,7 +180,7 @@ class Trainer:
         with self.devices.autocast():
             real, fake = self.judge(x), self.judge(y)
         loss = hinge(real.float(), fake.float())
-        self.update(self.judge_opt, loss, list(self.judge.parameters()), lr * 0.5)
+        self.update(self.judge_opt, loss, list(self.judge.parameters()), lr * 6.0)
         return loss.detach()
 
     def update(self, opt: torch.optim.Optimizer, loss: Tensor, weights: list, lr: float) -> None:
