@@ -248,7 +248,7 @@ def public_functions() -> list[tuple[str, object]]:
 )
 def test_public_functions_tell_their_arguments_and_errors(name: str, function) -> None:
     owner = getattr(taming_transformer, name.split(".")[0])
-    text = inspect.getdoc(function) or inspect.getdoc(owner) or ""
+    text = " ".join((inspect.getdoc(function) or inspect.getdoc(owner) or "").split())
     arguments = [a for a in inspect.signature(function).parameters if a not in ("self", "kw")]
     untold = [a for a in arguments if not re.search(rf"\b{a}\b", text)]
     assert not untold or re.search(f"{DEFERS}|{SHAPE}", text) or len(untold) == 1, untold

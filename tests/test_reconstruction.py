@@ -134,6 +134,13 @@ def test_other_models_are_refused():
         Reconstruction(depth)
 
 
+def test_codes_may_be_changed(photo):
+    rec = Reconstruction(tiny_vqgan())
+    codes = rec.encode(photo)
+    codes[:, 0] = codes[:, -1]
+    assert rec.decode(codes).shape == (32, 32, 3)
+
+
 def test_codes_go_out_and_come_back(photo):
     rec = Reconstruction(BlockModel(), size=None)
     codes = rec.encode(photo)

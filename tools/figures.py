@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from official.multimodal.taming_transformer.errors import WeightsUnavailableError  # noqa: E402
 from official.multimodal.taming_transformer.runtime import tune_cpu  # noqa: E402
+from tools.evaluation.limits import learn_limits  # noqa: E402
 
 FAILED, NO_WEIGHTS = 1, 4
 EXAMPLES = ROOT / "assets" / "examples"
@@ -29,9 +30,9 @@ NAMES = ("codes", "codebook", "maps", "window", "run", "attention", "filters")
 
 def draw(names: Sequence[str], root: Path, examples: Path, untrained: bool) -> list[Path]:
     """Draw figures and return their files; raises as builders and readers do."""
+    learn_limits()  # before matplotlib asks for them
     from tools.diagrams import codes, tokens, window
     from tools.diagrams.stock import Stock
-    from tools.evaluation.limits import learn_limits
     from tools.evaluation.plots import save
 
     drawers = {
@@ -43,7 +44,6 @@ def draw(names: Sequence[str], root: Path, examples: Path, untrained: bool) -> l
         "attention": tokens.attention,
         "filters": tokens.filters,
     }
-    learn_limits()
     stock = Stock(examples, untrained)
     return [save(drawers[name](stock), root / f"{name}.png") for name in names]
 

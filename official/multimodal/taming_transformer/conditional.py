@@ -154,13 +154,13 @@ class ConditionalSampler(Sampler):
     def sample_class(
         self, label: int | Sequence[int], name: str | None = None, **kw: Any
     ) -> SamplingResult:
-        """Draw pictures of a class (or one class a sample), ``h`` x ``w`` cells large."""
+        """Draw pictures of a class (or one class a sample); the rest as for calling."""
         if not isinstance(label, (int, np.integer)):
             kw.setdefault("n_samples", len(label))
         return self._of_kind("class")(label, None, name, **kw)
 
     def sample_layout(self, tokens: np.ndarray, name: str | None = None, **kw: Any) -> Any:
-        """Draw pictures of a scene layout (``encode_layout``), ``h`` x ``w`` cells large.
+        """Draw pictures of a scene layout (``encode_layout``); the rest as for calling.
 
         Where the picture is larger than a window, every window gets its own crop.
         """

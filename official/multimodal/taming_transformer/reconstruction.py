@@ -159,7 +159,7 @@ class Reconstruction:
         """
         x = reflect_pad_to_multiple(self._prepare(image), self.model.downsampling)
         indices = self.model.encode(self._to_tensor(x))[1].numpy()
-        return np.ascontiguousarray(indices[0], np.int32)
+        return np.array(indices[0], np.int32, order="C")  # a copy: codes are there to be changed
 
     def decode(self, indices: np.ndarray) -> np.ndarray:
         """Return the picture of an integer array of codes (h, w): RGB uint8, f times as large.
