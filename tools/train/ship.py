@@ -40,6 +40,19 @@ def load(run: Path) -> tuple[State, dict[str, Any]]:
     return saved["average" if name == "last.ckpt" else "state_dict"], saved["configs"]
 
 
+def load_image(run: Path, share: float = 0.75) -> tuple[State, dict[str, Any]]:
+    """Read the picture VQGAN: so much of the way from before the discriminator to after it.
+
+    In between, pictures are nearly as sharp as at the end, with fewer false patterns. Source: Wang
+    et al. 2018, ESRGAN (arXiv 1809.00219), section 3.4, network interpolation.
+    """
+    state, sizes = load(run)
+    if (run / "settled.ckpt").is_file():
+        settled = torch.load(run / "settled.ckpt", map_location="cpu", weights_only=True)
+        state = {k: torch.lerp(settled["state_dict"][k], v, share) for k, v in state.items()}
+    return state, sizes
+
+
 def part(state: State, prefix: str) -> State:
     """The tensors of a module, without its name; all if there is no such module."""
     found = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
@@ -53,7 +66,7 @@ def assemble(runs: Path, name: str) -> dict[str, Any]:
         ValueError: the codes have changed since the transformer's run.
     """
     transformer, maps = MODELS[name]
-    image, sizes = load(runs / "image")
+    image, sizes = load_image(runs / "image")
     if not transformer:
         return {"state_dict": image, "configs": sizes}
     given = torch.load(runs / transformer / "first_stage.ckpt", weights_only=True)["state_dict"]

@@ -139,6 +139,9 @@ class Trainer:
         self.devices.copy_first(book.embedding.weight.data)
         self.average.shadow["quantize.embedding.weight"] = book.embedding.weight.clone()
         self.settled = True
+        if self.devices.rank == 0:
+            sizes = {"model": self.config.as_dict()}
+            export(self.run.out / "settled.ckpt", self.average.shadow, sizes)
 
     def step(self, x: Tensor) -> dict[str, float]:
         """Train on one batch."""
