@@ -228,6 +228,26 @@ def test_a_run_is_cancelled_and_the_next_one_works(page):
     assert record(view)["task"] == "depth"
 
 
+def test_a_visitor_who_leaves_makes_room(page, address, tmp_path):
+    with browsing(tmp_path, address) as other:
+        other.open()
+        other.tab("Unconditional")
+        (count,) = [
+            field
+            for field in other.all("input[type=number][aria-label*='Pictures']")
+            if field.is_displayed()
+        ]
+        count.clear()
+        count.send_keys("16\t")
+        other.one("#unconditional-run").click()
+        other.wait("progress", lambda: other.view("unconditional")["state"] == "running", 60)
+        page.tab("Reconstruct")
+        page.one("#reconstruct-run").click()
+        waiting = "Waiting: 1 run is before yours."
+        page.wait("its turn", lambda: page.view("reconstruct")["message"] == waiting, 20)
+    page.ended("reconstruct", "done", 30)
+
+
 def test_settings_that_cannot_be_used_are_told(page):
     page.tab("Class")
     type_seed(page, "class", "-1")
@@ -254,6 +274,19 @@ def test_the_results_are_downloaded(page, folder):
         assert answer.headers["content-type"] == "video/mp4"
         assert answer.read(12)[4:8] == b"ftyp"
     assert record(view)["seed"] == 11
+
+
+def test_a_painted_map_is_drawn_at_another_side(page):
+    page.tab("Segmentation")
+    page.browser.execute_script(
+        "const s = document.querySelector('#segmentation-board select'); s.value = '192';"
+        "s.dispatchEvent(new Event('change'))"
+    )
+    canvas = page.one("#segmentation-board canvas")
+    page.wait("the larger map", lambda: canvas.get_attribute("width") == "192")
+    view = run(page, "segmentation")
+    assert "192 x 192 pixels" in view["message"]
+    assert np.array(record(view)["indices"]).shape == (1, 24, 24)
 
 
 def test_the_boundary_is_dragged_and_the_rest_of_the_photograph_stays(page):

@@ -58,9 +58,9 @@ def test_sizes_are_whole_cells():
 
 
 def test_settings_are_read(shelf):
-    how = read_settings(shelf, "class", (NAME, "5", 0.9, 0, 0.8, 3, 16), 16)
+    how = read_settings(shelf, "class", (NAME, "5", 0.9, 0, 0.8, 3, 16, 8), 16)
     assert (how.model, how.seed, how.temperature, how.top_k) == (NAME, 5, 0.9, None)
-    assert (how.top_p, how.count, how.every) == (0.8, 3, 16)
+    assert (how.top_p, how.count, how.every, how.window) == (0.8, 3, 16, 8)
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,11 @@ def test_settings_are_read(shelf):
         ({5: 17}, "expected 1 to 16"),
         ({5: None}, "number of pictures is None"),
         ({6: 2.5}, "between previews is 2.5"),
+        ({7: -1}, "the window is -1"),
     ],
 )
 def test_settings_out_of_range_are_refused(shelf, change, match):
-    values = [NAME, "", 1.0, 100, 0.95, 1, 0]
+    values = [NAME, "", 1.0, 100, 0.95, 1, 0, 0]
     for index, value in change.items():
         values[index] = value
     with pytest.raises(ValueError, match=match):

@@ -189,3 +189,15 @@ def test_the_example_map_is_not_offered_to_models_with_other_labels(folder):
     assert not board["example"]
     assert len(board["labels"]) == 182
     assert board["labels"][7]["name"] == "7"
+
+
+def test_a_painted_map_gets_another_side(folder):
+    examples = Examples(folder, LIMITS)
+    wide = examples.resized(SHAPE, 128)
+    board = examples.repainted(examples.board("labels", SHAPE), wide)
+    assert (board["width"], board["height"], board["side"]) == (128, 128, 128)
+    before = uploads.sent_cells(examples.board("labels", SHAPE), LIMITS, 3)
+    assert np.array_equal(uploads.sent_cells(board, LIMITS, 3), np.kron(before, np.ones((2, 2))))
+    for side in (100, 512, "128", [1]):
+        with pytest.raises(ValueError, match="expected one of"):
+            examples.resized(SHAPE, side)

@@ -1,5 +1,6 @@
 // The board: shows a photograph or a map, takes uploads as bytes, and paints labels or a mask.
-// Value: {kind, width, height, picture, source, cells, labels, factor, example, message, most}.
+// Value: {kind, width, height, side, sides, picture, source, cells, labels, factor, example, message,
+// most}; to upload: {kind, file, side}, or without a file what is to get another side.
 // Cells are one byte a pixel. With labels the cells are label ids; without, a mask (1: draw anew).
 const root = element.querySelector('.board');
 const make = (tag, name, parent, text) => {
@@ -33,14 +34,6 @@ const context = canvas.getContext('2d');
 
 let value = {}, cells = null, colours = [], label = 0, tool = 'brush', undo = [];
 
-const encode = (bytes) => {
-  let text = '';
-  for (let i = 0; i < bytes.length; i += 32768)
-    text += String.fromCharCode.apply(null, bytes.subarray(i, i + 32768));
-  return btoa(text);
-};
-const decode = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-
 const say = (text, bad) => {
   note.textContent = text || '';
   note.classList.toggle('bad', Boolean(bad));
@@ -59,6 +52,7 @@ const draw = () => {
 };
 
 const send = () => {
+  if (value.kind === 'labels') lastFile = ''; // what is painted counts from now on
   // A new object, so that the page takes notice; `own` says that it comes from here.
   value = { ...value, cells: encode(cells), own: true };
   props.value = value;
@@ -67,25 +61,6 @@ const send = () => {
 const keep = () => {
   undo.push(cells.slice());
   if (undo.length > 30) undo.shift();
-};
-
-const disc = (x, y) => {
-  const r = Number(size.value) / 2;
-  for (let j = Math.max(0, Math.ceil(y - r)); j <= Math.min(canvas.height - 1, y + r); j++)
-    for (let i = Math.max(0, Math.ceil(x - r)); i <= Math.min(canvas.width - 1, x + r); i++)
-      if ((i - x) ** 2 + (j - y) ** 2 <= r * r) cells[j * canvas.width + i] = label;
-};
-
-const fill = (x, y) => {
-  const [w, h] = [canvas.width, canvas.height];
-  const from = cells[y * w + x], stack = [[x, y]];
-  if (from === label) return;
-  while (stack.length) {
-    const [i, j] = stack.pop();
-    if (i < 0 || j < 0 || i >= w || j >= h || cells[j * w + i] !== from) continue;
-    cells[j * w + i] = label;
-    stack.push([i + 1, j], [i - 1, j], [i, j + 1], [i, j - 1]);
-  }
 };
 
 // The boundary snaps to whole cells of the model; everything below it is drawn anew.
@@ -106,13 +81,7 @@ const place = (event) => {
     at(event.clientY, box.top, box.height, canvas.height),
   ];
 };
-const stroke = (x, y) => {
-  const [px, py] = last || [x, y];
-  const steps = Math.ceil(Math.hypot(x - px, y - py)) + 1;
-  for (let s = 1; s <= steps; s++)
-    disc(px + ((x - px) * s) / steps, py + ((y - py) * s) / steps);
-  last = [x, y];
-};
+const brush = (x, y) => stroke(cells, canvas.width, last || [x, y], [x, y], size.value / 2, label);
 const down = (event) => {
   if (!cells || !paints()) return;
   event.preventDefault();
@@ -120,9 +89,9 @@ const down = (event) => {
   keep();
   const [x, y] = place(event);
   last = null;
-  if (tool === 'fill') fill(Math.floor(x), Math.floor(y));
+  if (tool === 'fill') fill(cells, canvas.width, Math.floor(x), Math.floor(y), label);
   else if (tool === 'boundary') boundary(y);
-  else stroke(x, y);
+  else brush(x, y);
   last = [x, y];
   draw();
 };
@@ -130,7 +99,8 @@ const move = (event) => {
   if (!last || tool === 'fill') return;
   const [x, y] = place(event);
   if (tool === 'boundary') boundary(y);
-  else stroke(x, y);
+  else brush(x, y);
+  last = [x, y];
   draw();
 };
 const up = () => {
@@ -143,6 +113,13 @@ frame.addEventListener('pointermove', move);
 frame.addEventListener('pointerup', up);
 frame.addEventListener('pointercancel', up);
 
+let lastFile = '';
+const ask = (event) => {
+  const { kind, width, height, cells: painted } = value;
+  const map = kind === 'labels' && !lastFile ? { width, height, cells: painted } : {};
+  props.value = { kind, file: lastFile, side: Number(side.value), ...map, own: true };
+  trigger(event);
+};
 const take = (file) => {
   if (!file) return;
   if (file.size > value.most) {
@@ -152,10 +129,7 @@ const take = (file) => {
   }
   say('Reading …');
   const reader = new FileReader();
-  reader.onload = () => {
-    props.value = { kind: value.kind, file: String(reader.result), own: true };
-    trigger('upload');
-  };
+  reader.onload = () => { lastFile = String(reader.result); ask('upload'); };
   reader.onerror = () => say('The browser cannot read this file.', true);
   reader.readAsDataURL(file);
 };
@@ -170,7 +144,10 @@ frame.addEventListener('drop', (event) => {
 });
 
 button(bar, 'Upload', () => picker.click());
-const example = button(bar, 'Example', () => { say(''); trigger('example'); });
+const example = button(bar, 'Example', () => { lastFile = ''; ask('example'); });
+const sideLabel = make('label', 'board-size', bar, 'Shorter side');
+const side = make('select', 'chip', sideLabel);
+side.addEventListener('change', () => ask('upload'));
 const toolButtons = {};
 const choose = (name) => {
   tool = name;
@@ -193,10 +170,12 @@ const back = button(bar, 'Undo', () => {
   send();
 });
 
+const clear = button(tools, 'Clear', () => { keep(); cells.fill(0); choose('brush'); draw(); send(); });
+
 const refresh = () => {
   const mask = value.kind === 'mask';
   tools.hidden = back.hidden = !paints() || !cells;
-  toolButtons.boundary.hidden = toolButtons.eraser.hidden = !mask;
+  toolButtons.boundary.hidden = toolButtons.eraser.hidden = clear.hidden = !mask;
   toolButtons.fill.hidden = mask;
   for (const [name, node] of Object.entries(toolButtons))
     node.setAttribute('aria-pressed', String(name === tool));
@@ -208,6 +187,7 @@ const refresh = () => {
 const show = () => {
   const given = props.value || {};
   if (given.own) return;
+  if (given.bad) lastFile = '';
   value = given;
   say(value.message, value.bad);
   const there = Boolean(value.width);
@@ -216,6 +196,7 @@ const show = () => {
   photo.hidden = !value.picture;
   if (value.picture) photo.src = value.picture;
   canvas.hidden = !paints() || !there;
+  side.replaceChildren(...value.sides.map((n) => new Option(`${n} px`, n, false, n === value.side)));
   frame.style.aspectRatio = there ? `${value.width} / ${value.height}` : '1 / 1';
   frame.classList.toggle('paints', paints() && there);
   palette.replaceChildren();

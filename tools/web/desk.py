@@ -105,7 +105,7 @@ def _view(state: str, message: str) -> View:
 
 
 def _sentence(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(text.replace("'the file'", "the file").split())
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 

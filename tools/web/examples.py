@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ FILES = {
     "photo": "scene_photo.png",
     "mask": "scene_photo.png",
 }
+SIDES = (128, 192, 256, 384, 512)
 
 
 class Examples:
@@ -82,6 +84,33 @@ class Examples:
         packed = uploads.packed(cells)
         return self._value("labels", shape, cells.shape, labels=labels, cells=packed)
 
+    def sides(self, shape: Shape) -> list[int]:
+        """Return the sides that pictures for a model can have: whole cells, within the limits."""
+        most = int(self._limits.area**0.5)
+        every = {*SIDES, shape.side}
+        return sorted(side for side in every if side <= most and side % shape.factor == 0)
+
+    def resized(self, shape: Shape, side: Any) -> Shape:
+        """Return a model's shape with the side that a board asks for.
+
+        Raises:
+            ValueError: There is no such side.
+        """
+        if side is None:
+            return shape
+        if side not in self.sides(shape):
+            raise ValueError(f"the side is {str(side)[:20]}; expected one of {self.sides(shape)}")
+        return replace(shape, side=int(side))
+
+    def repainted(self, value: Any, shape: Shape) -> dict[str, Any]:
+        """Return a board with the map that was painted on it, at another side.
+
+        Raises:
+            ValueError: There is none, or it is too large.
+        """
+        cells = uploads.sent_cells(value, self._limits, shape.n_labels)
+        return self.of_labels(uploads.rescaled(cells, shape.side, shape.factor), shape)
+
     def colours(self, shape: Shape) -> np.ndarray:
         """Return the colours of a model's labels, uint8 (n, 3): the example's where it has some."""
         own = self._colours if shape.names else None
@@ -103,6 +132,8 @@ class Examples:
     ) -> dict[str, Any]:
         return {
             "kind": kind,
+            "side": shape.side,
+            "sides": self.sides(shape),
             "height": int(size[0]),
             "width": int(size[1]),
             "factor": shape.factor,

@@ -24,6 +24,7 @@ class Drawing:
         seed: ``None`` chooses one.
         count: Pictures.
         every: Cells between two previews; 0 is as often as fits into 10 % of the time.
+        window: Side of the sliding window in cells; ``None`` is the model's.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Drawing:
     seed: int | None = None
     count: int = 1
     every: int = 0
+    window: int | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return the settings as plain values."""
@@ -41,6 +43,7 @@ class Drawing:
             "top_k": self.top_k,
             "top_p": float(self.top_p),
             "pictures": self.count,
+            "kernel_size": self.window,
         }
 
 

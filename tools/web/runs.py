@@ -132,6 +132,7 @@ def _sampler(kind: Any, model: Any, how: Drawing, seed: int) -> Any:
         how.top_k,
         how.top_p,
         seed=seed,
+        kernel_size=how.window,
         segmentation_save=False,
         progress=False,
     )

@@ -26,6 +26,7 @@ class Settings(NamedTuple):
     top_p: Any
     count: Any
     every: Any
+    window: Any
 
 
 def model_choice(names: list[str]) -> Any:
@@ -58,9 +59,13 @@ def drawing_settings(shelf: Shelf, task: str, most: int) -> Settings:
                 _every(shelf, names[0], most) if names else 0,
                 precision=0,
                 minimum=0,
-                label="Preview every … tokens (0: automatic)",
+                label="Tokens between previews (0: automatic)",
             )
-    settings = Settings(model, seed, temperature, top_k, top_p, count, every)
+        # a gallery is drawn by the fast sampler, which keeps to the model's own window
+        window = gr.Number(
+            0, precision=0, minimum=0, label="Window in cells (0: the model's)", visible=most <= 4
+        )
+    settings = Settings(model, seed, temperature, top_k, top_p, count, every, window)
 
     def advised(name: str) -> tuple[float, int, float, int]:
         advice = _advice(shelf.check(task, name))
@@ -98,7 +103,7 @@ def read_settings(shelf: Shelf, task: str, values: tuple[Any, ...], most: int) -
     Raises:
         ValueError: A setting is out of range.
     """
-    model, seed, temperature, top_k, top_p, count, every = values
+    model, seed, temperature, top_k, top_p, count, every, window = values
     name = shelf.check(task, model)
     if not 1 <= _whole("the number of pictures", count) <= most:
         raise ValueError(f"the number of pictures is {count}; expected 1 to {most}")
@@ -112,6 +117,7 @@ def read_settings(shelf: Shelf, task: str, values: tuple[Any, ...], most: int) -
         read_seed(seed),
         int(count),
         _whole("the number of tokens between previews", every),
+        _whole("the window", window) or None,
     )
 
 

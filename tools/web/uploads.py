@@ -113,7 +113,12 @@ def uploaded_labels(
 ) -> np.ndarray:
     """Return a label map with ``side`` as its shorter side: uint8 (H, W), cut as a photograph."""
     labels = _not_too_long(read_labels(opened(data, limits), n_labels, shift=shift))
-    return _cut(_scaled(labels, side, "nearest").astype(np.uint8), factor)
+    return rescaled(labels.astype(np.uint8), side, factor)
+
+
+def rescaled(labels: np.ndarray, side: int, factor: int) -> np.ndarray:
+    """Return a label map with ``side`` as its shorter side and whole cells: uint8 (H, W)."""
+    return _cut(_scaled(labels, side, "nearest"), factor)
 
 
 def uploaded_depth(

@@ -54,18 +54,26 @@ def wire_board(desk: Desk, task: str, kind: str, pad: Any, model: Any, invert: A
     def upload(given: Any, name: Any, turned: Any = False) -> Any:
         chosen = shape(name)
         try:
-            data = bytes_of(field_of(given, "file"), desk.limits.file_bytes, "file")
-            return desk.examples.read(kind, data, chosen, bool(turned))
+            chosen = desk.examples.resized(chosen, field_of(given, "side"))
+            if field_of(given, "file"):
+                data = bytes_of(field_of(given, "file"), desk.limits.file_bytes, "file")
+                return desk.examples.read(kind, data, chosen, bool(turned))
+            if field_of(given, "cells"):
+                return desk.examples.repainted(given, chosen)
+            return desk.examples.board(kind, chosen)
         except EXPECTED_ERRORS as error:
             return desk.examples.message(kind, chosen, str(failed(error)["message"]))
 
-    def example(name: Any) -> Any:
+    def first(name: Any) -> Any:
         return desk.examples.board(kind, shape(name))
+
+    def example(given: Any, name: Any) -> Any:
+        return upload({"side": field_of(given, "side")}, name)
 
     inputs = [pad, model] if invert is None else [pad, model, invert]
     on(pad.upload, upload, inputs, pad, concurrency_limit=READERS, concurrency_id="uploads")
-    on(pad.example, example, model, pad)
-    on(model.change, example, model, pad)
+    on(pad.example, example, [pad, model], pad)
+    on(model.change, first, model, pad)
 
 
 def wire_run(
