@@ -81,6 +81,11 @@ class Sources:
         file, inner = self._places[name]
         return file.read(inner, dtype, verify=True)
 
+    def read_into(self, name: str, out: np.ndarray) -> None:
+        """Read one tensor into ``out`` likewise; see ``TensorFile.read_into``."""
+        file, inner = self._places[name]
+        file.read_into(inner, out, verify=True)
+
 
 def source_files(paths: Sequence[str | Path]) -> dict[str, Path]:
     """Say which file holds which half of a model.

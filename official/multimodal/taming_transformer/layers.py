@@ -34,7 +34,7 @@ def declare(*shape: int) -> Parameter:
 
 
 def fill(parameter: Parameter, values: np.ndarray, device: str | None = None) -> None:
-    """Give a declared parameter its values, taking over the array's memory where possible.
+    """Give a declared parameter its values; the array is copied and may be used again.
 
     Args:
         parameter: Made by ``declare``.

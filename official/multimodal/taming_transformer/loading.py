@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Iterator, Sequence
 
 import megengine as mge
 import megengine.module as M
+import numpy as np
 
 from .conversion import Sources, plan_file, source_files
 from .convert import Candidates
@@ -40,13 +44,40 @@ def load_checkpoint(
     """
     with Sources(source_files([path])) as source:
         plan = plan_file(source, parameter_shapes(model), part=part, candidates=candidates)
+        wanted = [(parameter, plan.take[name]) for name, parameter in declared_parameters(model)]
         waiting = 0
-        for name, parameter in declared_parameters(model):
-            reference = plan.take[name]
-            values = reference.transform(source.read(reference.source, "float32"))
+        for parameter, values in zip([p for p, _ in wanted], _ahead(source, wanted)):
             fill(parameter, values)
             waiting += values.nbytes
             if waiting > SYNC_BYTES:
                 mge._full_sync()
                 waiting = 0
     mge._full_sync()
+
+
+def _ahead(source: Sources, wanted: Sequence[tuple[Any, Any]]) -> Iterator[np.ndarray]:
+    """Yield tensors in order; a thread reads the next while the last is handed over.
+
+    Two buffers are used in turn, since memory that is touched for the first time costs more than
+    the reading: what is yielded is valid until the next is asked for.
+    """
+    shapes = {ref.source: source.tensors[ref.source].shape for _, ref in wanted}
+    largest = max((math.prod(shape) for shape in shapes.values()), default=0)
+    buffers = [np.empty(largest, np.float32) for _ in range(2)]
+
+    def read(reference: Any, buffer: np.ndarray) -> np.ndarray:
+        shape = shapes[reference.source]
+        out = buffer[: math.prod(shape)].reshape(shape)
+        source.read_into(reference.source, out)
+        values: np.ndarray = reference.transform(out)
+        return values
+
+    with ThreadPoolExecutor(1) as reader:
+        coming = None
+        for number, (_, reference) in enumerate(wanted):
+            arrived = None if coming is None else coming.result()
+            coming = reader.submit(read, reference, buffers[number % 2])
+            if arrived is not None:
+                yield arrived
+        if coming is not None:
+            yield coming.result()
