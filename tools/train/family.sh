@@ -58,12 +58,13 @@ measure() {
     printf '%s ' "$1" >>"$RUNS/figures.txt"
     "$PYTHON" $T/evaluate.py "$@" --pack "$RUNS/held" >>"$RUNS/figures.txt"
 }
+"$PYTHON" $T/ship.py --runs "$RUNS" --out "$RUNS/shipped"
 # shellcheck disable=SC2086
-measure vqgan --model "$RUNS/image/model.ckpt" --sheet "$RUNS/image.png" $held
-measure segmentation --model "$RUNS/segmentation/model.ckpt" --judge "$RUNS/judge.ckpt" \
-    --sheet "$RUNS/segmentation.png"
-measure depth --model "$RUNS/depth_transformer/model.ckpt" --judge "$RUNS/judge.ckpt" \
+measure vqgan --model "$RUNS/shipped/scenes_vqgan.ckpt" --count 200 --sheet "$RUNS/image.png" $held
+measure segmentation --model "$RUNS/shipped/scenes_segmentation_transformer.ckpt" \
+    --judge "$RUNS/judge.ckpt" --sheet "$RUNS/segmentation.png"
+measure depth --model "$RUNS/shipped/scenes_depth_transformer.ckpt" --judge "$RUNS/judge.ckpt" \
     --sheet "$RUNS/depth.png"
-measure class --model "$RUNS/class/model.ckpt" --judge "$RUNS/judge.ckpt" \
+measure class --model "$RUNS/shipped/scenes_class_transformer.ckpt" --judge "$RUNS/judge.ckpt" \
     --train-pack "$RUNS/scenes" --sheet "$RUNS/class.png"
 cat "$RUNS/figures.txt"
