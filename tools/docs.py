@@ -15,6 +15,7 @@ import argparse
 import pkgutil
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Sequence
 
@@ -60,7 +61,9 @@ def _write_reference(folder: Path) -> None:
         footer_text=f"taming_transformer {taming_transformer.__version__}",
     )
     modules = sorted(info.name for info in pkgutil.iter_modules(taming_transformer.__path__))
-    pdoc.pdoc(PACKAGE, *(f"{PACKAGE}.{name}" for name in modules), output_directory=folder)
+    with warnings.catch_warnings():  # of annotations in packages that ours build on
+        warnings.filterwarnings("ignore", "Error parsing type annotation", UserWarning)
+        pdoc.pdoc(PACKAGE, *(f"{PACKAGE}.{name}" for name in modules), output_directory=folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -39,7 +39,7 @@ def picture_to_codes(stock: Stock) -> Figure:
 
 
 def codebook(stock: Stock) -> Figure:
-    """Draw every code decoded, in the order of their vectors' first principal component."""
+    """Draw every code decoded, placed by its vector's first two principal components."""
     model = stock.model("scenes_vqgan")
     every = Tensor(np.arange(model.n_embed, dtype=np.int32)[None, None])
     vectors = model.quantize.lookup(every).numpy()[0, :, 0].T.astype(np.float64)  # (n_embed, dim)
@@ -47,18 +47,23 @@ def codebook(stock: Stock) -> Figure:
     axes = np.linalg.svd(centred, full_matrices=False)[2]
     places = centred @ axes[:2].T
     tiles = decode_codes(model, np.arange(model.n_embed))
-    sheet = tiles[np.argsort(places[:, 0], kind="stable")]
-    rows, f = -(-len(sheet) // COLUMNS), sheet.shape[1]
+    by_first = np.argsort(places[:, 0], kind="stable")
+    lines = [by_first[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
+    sheet = tiles[np.concatenate([line[np.argsort(places[line, 1])] for line in lines])]
+    rows, f = len(lines), sheet.shape[1]
     sheet = np.concatenate([sheet, np.full((rows * COLUMNS - len(sheet), f, f, 3), 255, np.uint8)])
     grid = sheet.reshape(rows, COLUMNS, f, f, 3).transpose(0, 2, 1, 3, 4)
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.9, 1))
     left.imshow(grid.reshape(rows * f, COLUMNS * f, 3), interpolation="nearest")
-    left.set_title(f"{model.n_embed} codes decoded, in the order of their first component")
+    left.set_title(
+        f"{model.n_embed} codes decoded: rows by the first component, columns by the second",
+        fontsize=9,
+    )
     left.set_axis_off()
     colours = tiles.reshape(len(tiles), -1, 3).mean(1) / 255
     right.scatter(*places.T, s=9, c=colours, edgecolors="none")
-    right.set_title(f"their {vectors.shape[1]}-dimensional vectors")
+    right.set_title(fontsize=9, label=f"their {vectors.shape[1]}-dimensional vectors")
     right.set(xlabel="first principal component", ylabel="second")
     return figure
 
