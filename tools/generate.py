@@ -5,9 +5,10 @@ Examples:
     sh tools/run.sh generate reconstruct photo.jpg
     sh tools/run.sh generate segmentation labels.png --animate --seed 2022
     sh tools/run.sh generate depth depth.png --n-samples 4
-    sh tools/run.sh generate class 207 281 --num-samples 8
-    sh tools/run.sh generate unconditional --num-samples 16 --root faces
-    sh tools/run.sh generate complete photo.jpg --mask hole.png --map depth.png --blend
+    sh tools/run.sh generate class sunset winter --num-samples 8
+    sh tools/run.sh generate unconditional --num-samples 16 --root landscapes
+    sh tools/run.sh generate complete photo.jpg --mask hole.png --blend
+    sh tools/run.sh generate class 207 281 --model cin_transformer
 
 `generate COMMAND --help` tells every setting. Files go to the folder --root (outputs). A run that
 is stopped, by Ctrl-C too, goes on where it was when the same command is given again (with its
@@ -150,11 +151,13 @@ def _fast(options: argparse.Namespace, build: Build) -> Answer:
         settings["class_names"] = options.class_names.read_text(encoding="utf-8").splitlines()
     if options.labels:
         settings["class_labels"] = options.labels
-        resolve_labels(options.labels, bare.config.n_classes, settings.get("class_names"))
+        names = settings.get("class_names", bare.config.class_names or None)
+        resolve_labels(options.labels, bare.config.n_classes, names)
     factor = bare.downsampling
-    if any(side % factor or side < factor for side in options.size):
+    sides = options.size or [bare.config.window * factor] * 2
+    if any(side % factor or side < factor for side in sides):
         raise ValueError(f"--size is in pixels; expected multiples of {factor} for this model")
-    h, w = (side // factor for side in options.size)
+    h, w = (side // factor for side in sides)
     sampler = FastSampler(build(options.model, options.weights), steps=None, **settings)
     result = sampler(h=h, w=w, name=options.name)
     files = [*result.files, *([] if result.npz is None else [result.npz])]
@@ -197,15 +200,23 @@ def _reconstruct(options: argparse.Namespace, build: Build) -> Answer:
 
 # command -> what runs it, its model if none is named, and the models that it can use
 COMMANDS: dict[str, tuple[Callable[..., Answer], str, Callable[[str], bool]]] = {
-    "reconstruct": (_reconstruct, "vqgan_imagenet_f16_16384", lambda task: True),
-    "segmentation": (_conditional, "s_flckr_transformer", lambda task: task == "segmentation"),
-    "depth": (_conditional, "drin_transformer", lambda task: task == "depth"),
+    "reconstruct": (_reconstruct, "scenes_vqgan", lambda task: True),
+    "segmentation": (
+        _conditional,
+        "scenes_segmentation_transformer",
+        lambda task: task == "segmentation",
+    ),
+    "depth": (_conditional, "scenes_depth_transformer", lambda task: task == "depth"),
     "coordinates": (_conditional, "faceshq_transformer", lambda task: task == "coordinates"),
-    "class": (_fast, "cin_transformer", lambda task: task == "class"),
-    "unconditional": (_fast, "celebahq_transformer", lambda task: task == "unconditional"),
+    "class": (_fast, "scenes_class_transformer", lambda task: task == "class"),
+    "unconditional": (
+        _fast,
+        "scenes_unconditional_transformer",
+        lambda task: task == "unconditional",
+    ),
     "complete": (
         _complete,
-        "drin_transformer",
+        "scenes_unconditional_transformer",
         lambda task: task not in ("reconstruction", "scene_layout"),
     ),
 }

@@ -102,8 +102,8 @@ MANY = (
             "where there are classes (default: 1)"),
     _option("--batch-size", "-b", type=int, default=1, metavar="N", help="pictures drawn together; "
             "more is faster and takes more memory (default: 1)"),
-    _option("--size", type=_pixels, default=(256, 256), metavar="WIDTHxHEIGHT", help="in pixels; "
-            "multiples of the model's cell, 16 (default: 256x256, what models were trained on)"),
+    _option("--size", type=_pixels, default=None, metavar="WIDTHxHEIGHT", help="in pixels; "
+            "multiples of the model's cell, 8 or 16 (default: what the model was trained on)"),
     _drawn("--update-every", type=int, metavar="N", help="tokens between two updates of the bar"),
     _drawn("--shard", type=_part, metavar="K/N", help="draw part K (from 0) of N, beside other "
            "processes that draw the others"),

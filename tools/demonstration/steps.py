@@ -52,8 +52,8 @@ def reconstruct(root: Path, photo: Path) -> Shown:
 def panorama(root: Path, label_map: Path) -> Shown:
     """A panorama from a label map."""
     model = scenes_segmentation_transformer(pretrained=True)
-    sampler = ConditionalSampler(model, top_p=0.95, seed=7, root=root, animate=True,
-                                 draw_window=True, overwrite=True)  # fmt: skip
+    sampler = ConditionalSampler(model, top_p=0.95, seed=7, root=root, animate=True, overwrite=True,
+                                 draw_window=True, update_every=12)  # fmt: skip
     sampler.sample_segmentation(label_map, name="panorama")
     return {
         "map": root / "panorama_segmentation.png",
@@ -76,7 +76,7 @@ def classes(root: Path, _: Path) -> Shown:
     names = ["day", "sunset", "night", "winter", "autumn", "storm"]
     sampler = FastSampler(scenes_class_transformer(pretrained=True), batch_size=4, top_k=100,
                           top_p=0.95, num_samples=4, class_labels=names, seed=1)  # fmt: skip
-    pictures = sampler().pictures  # uint8 (24, 128, 128, 3), four of each class
+    pictures = np.asarray(sampler().pictures)  # uint8 (24, 128, 128, 3), four of each class
     rows = [np.concatenate(list(pictures[k : k + 4]), axis=0) for k in range(0, 24, 4)]
     Image.fromarray(np.concatenate(rows, axis=1)).save(root / "classes.png")
     return {", ".join(names): root / "classes.png"}
@@ -86,7 +86,7 @@ def unconditional(root: Path, _: Path) -> Shown:
     """Pictures of anything."""
     sampler = FastSampler(scenes_unconditional_transformer(pretrained=True), batch_size=8,
                           top_k=100, top_p=0.95, num_samples=16, seed=2)  # fmt: skip
-    Image.fromarray(sheet(sampler().pictures)).save(root / "unconditional.png")
+    Image.fromarray(sheet(np.asarray(sampler().pictures))).save(root / "unconditional.png")
     return {"sixteen of any kind": root / "unconditional.png"}
 
 
