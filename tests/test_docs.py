@@ -244,7 +244,7 @@ def public_functions() -> list[tuple[str, object]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "function"), public_functions(), ids=lambda value: str(value)[:40]
+    ("name", "function"), public_functions(), ids=lambda v: v if isinstance(v, str) else "code"
 )
 def test_public_functions_tell_their_arguments_and_errors(name: str, function) -> None:
     owner = getattr(taming_transformer, name.split(".")[0])
