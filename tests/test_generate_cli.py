@@ -50,7 +50,17 @@ CASES = {
     "coordinates": ["coordinates", "12x10", "--top-k", 5, "--no-progress"],
     "class": ["class", 3, 5, "--size", "12x10", "-n", 3, "-b", 2, "--top-k", 20, "--top-p", 0.9],
     "unconditional": ["unconditional", "--size", "10x8", "--npz", "--name", "a", "--top-k", 20],
-    "complete": ["complete", "photo.png", "--map", "depth.npy", "--blend", "--top-k", 20],
+    "complete": [
+        "complete",
+        "photo.png",
+        "--model",
+        "drin_transformer",
+        "--map",
+        "depth.npy",
+        "--blend",
+        "--top-k",
+        20,
+    ],
     "reconstruct": ["reconstruct", "photo.png", "--size", "whole"],
 }
 
@@ -81,9 +91,11 @@ def test_the_picture_is_that_of_the_sampler_with_recommended_settings(capsys, in
     assert status == 0
     assert out.splitlines()[-1] == "seed 7"
     found = json.loads((inputs / "out" / "labels.json").read_text())
-    expected = ConditionalSampler(tiny_model("segmentation"), top_k=20, seed=7)(label_map())
+    row = zoo.model_row("scenes_segmentation_transformer").sampling
+    expected = ConditionalSampler(
+        tiny_model("segmentation"), row.temperature, 20, row.top_p, seed=7
+    )(label_map())  # fmt: skip
     assert found["indices"] == expected.indices.tolist()
-    row = zoo.model_row("s_flckr_transformer").sampling
     assert found["parameters"]["temperature"] == row.temperature
     assert found["parameters"]["top_p"] == row.top_p
 
@@ -99,7 +111,7 @@ def test_a_wrong_input_is_told_before_weights_are_fetched(capsys, inputs):
         ["segmentation", inputs / "photo.png", "--top-k", 20],
         ["depth", inputs / "none.npy", "--top-k", 20],
         ["segmentation", inputs / "labels.png", "--top-k", 99],
-        ["complete", inputs / "photo.png", "--top-k", 20],
+        ["complete", inputs / "photo.png", "--model", "drin_transformer", "--top-k", 20],
         ["class", 99, "--size", "8x8", "--top-k", 20],
         ["class", 3, "--size", "9x8", "--top-k", 20],
         ["reconstruct", inputs / "labels.npy"],

@@ -12,7 +12,7 @@ from official.multimodal.taming_transformer.labels import colourise_labels, one_
 from official.multimodal.taming_transformer.maps import colourise_depth, to_batch
 from official.multimodal.taming_transformer.palette import label_colours
 from official.multimodal.taming_transformer.reconstruction import Reconstruction
-from tools.diagrams.stock import Stock
+from tools.diagrams.stock import SEED, Stock
 from tools.evaluation.codes import decode_codes
 
 COLUMNS = 60
@@ -72,11 +72,11 @@ def maps_to_codes(stock: Stock) -> Figure:
     """Draw a label map and a depth map, their codes, and what a transformer made of each."""
     labels, depth = stock.labels(128), stock.depth()
     pictures = []
-    for name, view, x, given in (
-        ("segmentation", colourise_labels(labels), one_hot(labels, 12), labels),
-        ("depth", colourise_depth(depth), to_batch(depth), depth),
+    for name, view, x, given, seed in (
+        ("segmentation", colourise_labels(labels), one_hot(labels, 12), labels, SEED),
+        ("depth", colourise_depth(depth), to_batch(depth), depth, 3),  # 2022 is a dark night
     ):
-        sampler = stock.sampler(f"scenes_{name}_transformer")
+        sampler = stock.sampler(f"scenes_{name}_transformer", seed)
         codes = sampler.model.encode_to_c(Tensor(np.ascontiguousarray(x, np.float32)))[1].numpy()[0]
         drawn = sampler(given).picture
         colours = label_colours(sampler.model.cond_stage_model.n_embed)

@@ -38,7 +38,7 @@ class Stock:
             self._models[name] = getattr(zoo, name)(pretrained=not self._untrained)
         return self._models[name]
 
-    def sampler(self, name: str) -> ConditionalSampler:
+    def sampler(self, name: str, seed: int = SEED) -> ConditionalSampler:
         """Return a sampler with the settings that the model's row recommends."""
         params = zoo.model_row(name).sampling or SamplingParams()
         return ConditionalSampler(
@@ -46,7 +46,7 @@ class Stock:
             params.temperature,
             params.top_k,
             params.top_p,
-            seed=SEED,
+            seed=seed,
             progress=False,
         )
 
