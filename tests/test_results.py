@@ -63,6 +63,7 @@ def test_results_show_themselves():
     pictures = np.array(numbered(2))
     result = SamplingResult(pictures, np.zeros((2, 3, 4), np.int32), 5, {})
     assert np.array_equal(opened(result._repr_png_()), sheet(pictures))
+    assert repr(result) == "SamplingResult(seed=5, files=())"
 
 
 def test_pictures_by_the_thousand_show_the_first(tmp_path):

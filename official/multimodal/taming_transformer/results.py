@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Mapping
 
@@ -32,10 +32,10 @@ class SamplingResult:
         files: Files written, in the order of their making; empty without ``root``.
     """
 
-    pictures: np.ndarray
-    indices: np.ndarray
+    pictures: np.ndarray = field(repr=False)
+    indices: np.ndarray = field(repr=False)
     seed: int
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, Any] = field(repr=False)
     files: tuple[Path, ...] = ()
 
     @property
