@@ -31,15 +31,18 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.cases import CASES, REFERENCE, Case  # noqa: E402
 from benchmarks.plan import knots, our_passes, representatives, spread  # noqa: E402
+from official.multimodal.taming_transformer.runtime import GLIBC_TUNABLES  # noqa: E402
 
 
 class Side:
     """One of the two processes."""
 
     def __init__(self, python: Path, script: str) -> None:
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        environment = {
+            k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "GLIBC_TUNABLES")
+        }
         if script == "ours.py":  # as tools/run.sh starts every tool
-            environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+            environment["GLIBC_TUNABLES"] = GLIBC_TUNABLES
         self._script = script
         self._process = subprocess.Popen(
             [str(python), str(ROOT / "benchmarks" / script)],

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from official.multimodal.taming_transformer import runtime
+
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = ("MGE_DEFAULT_DEVICE", "MKL_DEBUG_CPU_TYPE", "GLIBC_TUNABLES")
 SHOW = """
@@ -40,10 +42,32 @@ def test_it_says_what_it_did_and_starts_quietly():
     assert f"device: {device}" in done
     assert device.startswith("multithread")
     assert value == 6.0
-    assert len(done) + len(left) == 3
+    assert len(done) + len(left) == 4
+    assert any(line.startswith("scheduler: batch") for line in done) == (sys.platform == "linux")
     assert (mkl == "5") == any(line.startswith("MKL: AVX2") for line in done)
+    assert (mkl == "7") == any(line.startswith("MKL: AVX-512") for line in done)
     if sys.version_info >= (3, 9):  # on 3.8 MegEngine prints while it is imported
         assert "CUDA" not in stderr
+
+
+AVX512 = "avx2 avx512f avx512dq avx512cd avx512bw avx512vl"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "family", "flags", "path"),
+    [
+        ("AuthenticAMD", "26", AVX512, "7"),  # Zen 5
+        ("AuthenticAMD", "26", "sse4_2 avx2", "5"),  # a hypervisor that hides AVX-512
+        ("AuthenticAMD", "25", AVX512, "5"),  # Zen 4
+        ("AuthenticAMD", "23", "avx avx2", "5"),
+        ("HygonGenuine", "24", "avx2", "5"),
+        ("AuthenticAMD", "21", "avx", None),
+        ("AuthenticAMD", "unknown", "", None),
+    ],
+)
+def test_mkl_takes_the_widest_units_that_are_fast(vendor, family, flags, path):
+    processor = f"vendor_id\t: {vendor}\ncpu family\t: {family}\nflags\t\t: fpu {flags}\n\n"
+    assert runtime.mkl_path(processor * 2) == path
 
 
 def test_threads_can_be_chosen():
@@ -66,6 +90,35 @@ def test_huge_pages_are_left_to_glibc():
     (_, left, _, _, _, _), _ = run(GLIBC_TUNABLES="glibc.malloc.hugetlb=1")
     if sys.platform == "linux":
         assert "allocator: GLIBC_TUNABLES is glibc.malloc.hugetlb=1" in left
+
+
+def test_the_launcher_sets_the_same_tunables():
+    command = [line for line in (ROOT / "tools" / "run.sh").read_text().splitlines()
+               if line.startswith(("heap=", "GLIBC_TUNABLES="))]  # fmt: skip
+    shown = subprocess.run(
+        ["sh", "-c", "\n".join(["unset GLIBC_TUNABLES", *command, 'echo "$GLIBC_TUNABLES"'])],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert shown.stdout.strip() == runtime.GLIBC_TUNABLES
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a policy of Linux")
+def test_every_thread_is_scheduled_as_a_batch_job():
+    code = (
+        "import os, numpy; from official.multimodal.taming_transformer import tune_cpu\n"
+        "import megengine; tune_cpu(); (megengine.Tensor(numpy.ones(9)) * 2).numpy()\n"
+        "tasks = map(int, os.listdir('/proc/self/task'))\n"
+        "assert {os.sched_getscheduler(t) for t in tasks} == {os.SCHED_BATCH}"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a policy of Linux")
+def test_a_policy_that_the_program_has_chosen_is_left():
+    (_, left, _, _, _, _), _ = run(
+        before="os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))"
+    )
+    assert "scheduler: the program has chosen a policy" in left
 
 
 def test_a_device_that_the_program_has_chosen_is_left():
