@@ -6,13 +6,15 @@ what inference runs; ``attn_type="none"`` is from CompVis/latent-diffusion @a506
 
 from __future__ import annotations
 
+from typing import Iterator
+
 import megengine.functional as F
 import megengine.module as M
 import numpy as np
 from megengine import Tensor
 
 from .config import DDConfig
-from .layers import Conv2d, GroupNorm, settle, swish
+from .layers import BIG, Conv2d, GroupNorm, Network, settle, swish
 
 # Attention scores held at once: (rows, H*W) float32, 64 MB.
 ATTENTION_CHUNK = 1 << 24
@@ -35,7 +37,7 @@ class ResnetBlock(M.Module):
         """Map (B, in, H, W) to (B, out, H, W)."""
         h = self.conv1(swish(self.norm1(x)))
         h = self.conv2(swish(self.norm2(h)))
-        return h + (self.nin_shortcut(x) if self.has_shortcut else x)
+        return settle(h + (self.nin_shortcut(x) if self.has_shortcut else x), BIG)
 
 
 class AttnBlock(M.Module):
@@ -63,7 +65,7 @@ class AttnBlock(M.Module):
             weights = F.softmax(F.matmul(q[:, start : start + rows], k), axis=2)  # (B, rows, N)
             gathered.append(F.matmul(v, weights, transpose_b=True))  # (B, C, rows)
         h = gathered[0] if len(gathered) == 1 else F.concat(gathered, axis=2)
-        return x + self.proj_out(h.reshape(b, c, height, width))
+        return settle(x + self.proj_out(h.reshape(b, c, height, width)))
 
 
 class Downsample(M.Module):
@@ -78,7 +80,7 @@ class Downsample(M.Module):
         b, c, h, w = x.shape
         x = F.concat([x, F.zeros((b, c, 1, w), dtype=x.dtype, device=x.device)], axis=2)
         x = F.concat([x, F.zeros((b, c, h + 1, 1), dtype=x.dtype, device=x.device)], axis=3)
-        return self.conv(x)
+        return settle(self.conv(x))
 
 
 class Upsample(M.Module):
@@ -102,7 +104,7 @@ class Upsample(M.Module):
             F.stack([y[:, i, 0, :, i : i + h, :w], y[:, i, 1, :, i : i + h, 1:]], axis=-1)
             for i in (0, 1)
         ]  # two (B, C, H, W, 2)
-        return F.stack(rows, axis=3).reshape(b, c, 2 * h, 2 * w)
+        return settle(F.stack(rows, axis=3).reshape(b, c, 2 * h, 2 * w))
 
 
 def pixel_kernels(weight: Tensor) -> Tensor:
@@ -124,7 +126,7 @@ _TAPS = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
 _PIXEL_TAPS = np.ascontiguousarray(np.einsum("aum,bvn->mnabuv", _TAPS, _TAPS).reshape(9, 16))
 
 
-class Level(M.Module):
+class Level(Network):
     """The blocks of one resolution, each followed by attention where the level has it."""
 
     def __init__(self, channels: list[tuple[int, int]], attention: bool):
@@ -132,16 +134,15 @@ class Level(M.Module):
         self.block = [ResnetBlock(*pair) for pair in channels]
         self.attn = [AttnBlock(out) for _, out in channels] if attention else []
 
-    def forward(self, h: Tensor) -> Tensor:
-        """Run the blocks."""
+    def layers(self) -> Iterator[M.Module]:
+        """Yield what the level consists of, in order: whoever runs it holds one activation."""
         for i, block in enumerate(self.block):
-            h = settle(block(h))
+            yield block
             if self.attn:
-                h = self.attn[i](h)
-        return h
+                yield self.attn[i]
 
 
-class Middle(M.Module):
+class Middle(Network):
     """Block, attention, block at the coarsest resolution."""
 
     def __init__(self, channels: int, attention: bool):
@@ -152,12 +153,12 @@ class Middle(M.Module):
         self.has_attention = attention
         self.block_2 = ResnetBlock(channels, channels)
 
-    def forward(self, h: Tensor) -> Tensor:
-        """Run the three."""
-        h = self.block_1(h)
+    def layers(self) -> Iterator[M.Module]:
+        """Yield the three, in order."""
+        yield self.block_1
         if self.has_attention:
-            h = self.attn_1(h)
-        return self.block_2(h)
+            yield self.attn_1
+        yield self.block_2
 
 
 def _has_attention(config: DDConfig, level: int) -> bool:
@@ -189,12 +190,16 @@ class Encoder(M.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Encode; one activation is alive at a time."""
         h = self.conv_in(x)
-        for i, level in enumerate(self.down):
-            h = level(h)
-            if i != len(self.down) - 1:
-                h = settle(level.downsample(h))
-        h = self.mid(h)
+        for layer in self._layers():
+            h = layer(h)
         return self.conv_out(swish(self.norm_out(h)))
+
+    def _layers(self) -> Iterator[M.Module]:
+        for i, level in enumerate(self.down):
+            yield from level.layers()
+            if i != len(self.down) - 1:
+                yield level.downsample
+        yield from self.mid.layers()
 
 
 class Decoder(M.Module):
@@ -220,9 +225,14 @@ class Decoder(M.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Decode; one activation is alive at a time."""
-        h = self.mid(self.conv_in(z))
-        for i in reversed(range(len(self.up))):
-            h = self.up[i](h)
-            if i != 0:
-                h = settle(self.up[i].upsample(h))
+        h = self.conv_in(z)
+        for layer in self._layers():
+            h = layer(h)
         return self.conv_out(swish(self.norm_out(h)))
+
+    def _layers(self) -> Iterator[M.Module]:
+        yield from self.mid.layers()
+        for i in reversed(range(len(self.up))):
+            yield from self.up[i].layers()
+            if i != 0:
+                yield self.up[i].upsample

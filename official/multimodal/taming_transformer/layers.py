@@ -21,6 +21,8 @@ CONV_TOKENS = 2
 # x * Phi(x) = x * sigmoid(x * p(x^2)) up to 3e-6: p fitted to logit(Phi(x)) / x by least squares,
 # reweighted towards the largest error, on [0, 9].
 _GELU = (1.5956562825, 0.0729375701, -2.4971969282e-4, -6.1162432135e-5, 2.2381830241e-6)
+# From this many numbers on (4 MB), a tensor is worth waiting for: see `settle`.
+BIG = 1 << 20
 # Below this many numbers, the overhead of the polynomial's operators exceeds what it saves.
 _GELU_SMALL = 1 << 17
 
@@ -148,7 +150,8 @@ class Conv2d(M.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, out, H', W')."""
         bias = self.bias.reshape(1, -1, 1, 1)
-        return F.conv2d(x, self.weight, bias, stride=self.stride, padding=self.padding)
+        y = F.conv2d(x, self.weight, bias, stride=self.stride, padding=self.padding)
+        return settle(y, BIG)
 
 
 class GroupNorm(M.Module):
@@ -162,10 +165,23 @@ class GroupNorm(M.Module):
         self.bias = declare(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C, H, W), in float32 whatever its dtype."""
-        weight, bias = cast(self.weight, np.float32), cast(self.bias, np.float32)
-        y = F.nn.group_norm(cast(x, np.float32), self.groups, True, weight, bias, self.eps)
-        return cast(y, x.dtype)
+        """Normalise (B, C, H, W), in float32 whatever its dtype.
+
+        From cheap operators, with means of means: MegEngine's own group_norm adds up numbers one
+        by one (errors of 1e-4 to 1e-3 on 256x256 pictures, 1e-6 here) and takes twice the time.
+        """
+        (b, c, h, w), dtype = x.shape, x.dtype
+        x = cast(x, np.float32).reshape(b, self.groups, -1, w)
+        x = settle(x - _mean(x), BIG)
+        deviation = F.sqrt(_mean(x * x) + self.eps)  # (B, groups, 1, 1)
+        scale = cast(self.weight, np.float32).reshape(1, self.groups, -1, 1) / deviation
+        x = settle(x.reshape(b, c, h, w) * scale.reshape(b, c, 1, 1), BIG)
+        return settle(cast(x + cast(self.bias, np.float32).reshape(1, c, 1, 1), dtype), BIG)
+
+
+def _mean(x: Tensor) -> Tensor:
+    """Return the means (B, groups, 1, 1), of each row first: short sums lose little."""
+    return F.mean(F.mean(x, axis=3, keepdims=True), axis=2, keepdims=True)
 
 
 class LayerNorm(M.Module):
@@ -209,16 +225,21 @@ def gelu(x: Tensor) -> Tensor:
     return x * F.sigmoid(x * p)
 
 
-def settle(x: Tensor) -> Tensor:
-    """Return x, computed: on a CPU, MegEngine runs ahead and holds the buffers of many layers."""
-    if not str(x.device).startswith("gpu"):
+def settle(x: Tensor, least: int = 0) -> Tensor:
+    """Return x, computed: on a CPU, MegEngine runs ahead and holds the buffers of many layers.
+
+    Args:
+        x: Any tensor.
+        least: Do nothing for tensors of fewer numbers.
+    """
+    if np.prod(x.shape) >= least and not str(x.device).startswith("gpu"):
         mge._full_sync()
     return x
 
 
 def swish(x: Tensor) -> Tensor:
     """Return ``x * sigmoid(x)`` (three times faster here than MegEngine's own silu)."""
-    return x * F.sigmoid(x)
+    return settle(x * settle(F.sigmoid(x), BIG), BIG)
 
 
 def double(x: Tensor) -> Tensor:
