@@ -167,8 +167,12 @@ def test_a_photograph_is_uploaded_and_reconstructed(page, folder):
 )
 def test_wrong_files_are_told(page, folder, name, message):
     page.tab("Reconstruct")
+    before = page.one("#reconstruct-board .board-photo").get_attribute("src")
     page.upload("reconstruct", folder / name)
     page.wait(f"the message of {name}", lambda: message in page.note("reconstruct"), 20)
+    assert page.one("#reconstruct-board .board-photo").is_displayed()
+    assert page.one("#reconstruct-board .board-photo").get_attribute("src") == before
+    assert record(run(page, "reconstruct"))["task"] == "reconstruct"  # with what was there
     example = page.one("#reconstruct-board .board-bar button:nth-child(2)")
     example.click()
     page.wait("the example", lambda: page.note("reconstruct") == "")
@@ -212,7 +216,7 @@ def test_segmentation_streams_previews_and_its_seed_makes_it_again(page):
 
 def test_a_run_is_cancelled_and_the_next_one_works(page):
     page.tab("Unconditional")
-    for label in ("Width in pixels", "Height in pixels"):
+    for label in ("Width (px)", "Height (px)"):
         fields = page.all(f"input[type=number][aria-label*='{label}']")
         (field,) = [field for field in fields if field.is_displayed()]
         field.clear()

@@ -113,11 +113,12 @@ frame.addEventListener('pointermove', move);
 frame.addEventListener('pointerup', up);
 frame.addEventListener('pointercancel', up);
 
-let lastFile = '';
-const ask = (event) => {
+let lastFile = '', asked = ''; // the file that is shown, and the one that is on its way
+const ask = (event, file) => {
   const { kind, width, height, cells: painted } = value;
-  const map = kind === 'labels' && !lastFile ? { width, height, cells: painted } : {};
-  props.value = { kind, file: lastFile, side: Number(side.value), ...map, own: true };
+  const map = kind === 'labels' && !file ? { width, height, cells: painted } : {};
+  asked = file;
+  props.value = { kind, file, side: Number(side.value), ...map, own: true };
   trigger(event);
 };
 const take = (file) => {
@@ -129,7 +130,7 @@ const take = (file) => {
   }
   say('Reading …');
   const reader = new FileReader();
-  reader.onload = () => { lastFile = String(reader.result); ask('upload'); };
+  reader.onload = () => ask('upload', String(reader.result));
   reader.onerror = () => say('The browser cannot read this file.', true);
   reader.readAsDataURL(file);
 };
@@ -144,10 +145,10 @@ frame.addEventListener('drop', (event) => {
 });
 
 button(bar, 'Upload', () => picker.click());
-const example = button(bar, 'Example', () => { lastFile = ''; ask('example'); });
+const example = button(bar, 'Example', () => ask('example', ''));
 const sideLabel = make('label', 'board-size', bar, 'Shorter side');
 const side = make('select', 'chip', sideLabel);
-side.addEventListener('change', () => ask('upload'));
+side.addEventListener('change', () => ask('upload', lastFile));
 const toolButtons = {};
 const choose = (name) => {
   tool = name;
@@ -163,7 +164,7 @@ const sizes = make('label', 'board-size', tools, 'Size');
 const size = make('input', '', sizes);
 Object.assign(size, { type: 'range', min: 2, max: 48, value: 14 });
 size.setAttribute('aria-label', 'Brush size');
-const back = button(bar, 'Undo', () => {
+const back = button(tools, 'Undo', () => {
   if (!undo.length) return;
   cells = undo.pop();
   draw();
@@ -174,7 +175,7 @@ const clear = button(tools, 'Clear', () => { keep(); cells.fill(0); choose('brus
 
 const refresh = () => {
   const mask = value.kind === 'mask';
-  tools.hidden = back.hidden = !paints() || !cells;
+  tools.hidden = !paints() || !cells;
   toolButtons.boundary.hidden = toolButtons.eraser.hidden = clear.hidden = !mask;
   toolButtons.fill.hidden = mask;
   for (const [name, node] of Object.entries(toolButtons))
@@ -187,7 +188,14 @@ const refresh = () => {
 const show = () => {
   const given = props.value || {};
   if (given.own) return;
-  if (given.bad) lastFile = '';
+  if (given.bad && value.width) { // what was there stays
+    say(given.message, true);
+    side.value = value.side;
+    props.value = value = { ...value, own: true };
+    return;
+  }
+  lastFile = asked;
+  asked = '';
   value = given;
   say(value.message, value.bad);
   const there = Boolean(value.width);

@@ -95,8 +95,8 @@ def _free(desk: Desk, task: str) -> None:
         with gr.Column(min_width=320):
             label = _class_choice(first, visible=task == "class")
             with gr.Row():
-                width = gr.Slider(64, 512, value=first.side, step=16, label="Width in pixels")
-                height = gr.Slider(64, 512, value=first.side, step=16, label="Height in pixels")
+                width = gr.Slider(64, 512, value=first.side, step=16, label="Width (px)")
+                height = gr.Slider(64, 512, value=first.side, step=16, label="Height (px)")
             settings = drawing_settings(desk.shelf, task, MOST_FREE)
         parts = run_column("Draw", task)
 
