@@ -31,7 +31,7 @@ def picture_to_codes(stock: Stock) -> Figure:
     return _row(
         [
             (photo, f"picture\n{photo.shape[1]}x{photo.shape[0]} pixels"),
-            (colours[codes], f"its codes, one colour each\n{_size(codes)}, {kinds} different"),
+            (colours[codes], f"its {_size(codes)} codes,\n{kinds} different ones"),
             (mosaic, "each code decoded\namidst its own kind"),
             (rec.decode(codes), "all codes decoded\ntogether"),
         ]
@@ -82,14 +82,14 @@ def maps_to_codes(stock: Stock) -> Figure:
         colours = label_colours(sampler.model.cond_stage_model.n_embed)
         pictures += [
             (view, f"{name} map"),
-            (colours[codes], f"its codes\n{_size(codes)}"),
+            (colours[codes], f"its codes,\n{_size(codes)}"),
             (drawn, "a picture drawn\nfrom them"),
         ]
     return _row(pictures)
 
 
 def _size(codes: np.ndarray) -> str:
-    return f"{codes.shape[1]}x{codes.shape[0]} codes"
+    return f"{codes.shape[1]}x{codes.shape[0]}"
 
 
 def _row(pictures: Sequence[tuple[Any, str]]) -> Figure:

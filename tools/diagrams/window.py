@@ -68,7 +68,7 @@ def run(stock: Stock) -> Figure:
             drawn = outlined(picture, step.frame, cell, sampler.model.downsampling)
             pictures.append((drawn, f"{step.number} of {step.total} codes"))
     pictures.append((sampler.decode(step.indices)[0], "all"))
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
     grid = figure.subplots(2, 3).ravel()
     for axes, (picture, words) in zip(grid, pictures):
         axes.imshow(picture, interpolation="nearest")

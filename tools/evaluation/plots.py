@@ -20,9 +20,11 @@ Pair = Tuple[PictureFigures, np.ndarray, np.ndarray]
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG, whole or not at all."""
+    """Write a figure as PNG without empty margins, whole or not at all."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI, facecolor="white")
+        figure.savefig(
+            temporary, format="png", dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.05
+        )
     return path
 
 
