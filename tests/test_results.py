@@ -41,6 +41,11 @@ def test_a_sheet_holds_every_picture_once_and_in_order(n):
         assert (laid[8 * row : 8 * row + 6, 10 * column : 10 * column + 8] == value).all()
 
 
+@pytest.mark.parametrize(("n", "rows"), [(4, 1), (8, 2), (9, 3), (16, 2), (24, 3), (36, 4)])
+def test_a_sheet_has_full_rows_where_it_can(n, rows):
+    assert sheet(numbered(n, 8, 8)).shape[:2] == (rows * 10 - 2, n // rows * 10 - 2)
+
+
 def test_a_sheet_is_never_wider_than_a_screen():
     assert sheet(numbered(3, 100, 1500)).shape[1] <= 2048
     wide = np.full((1, 300, 4096, 3), 77, np.uint8)

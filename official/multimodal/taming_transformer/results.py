@@ -67,7 +67,9 @@ def sheet(pictures: np.ndarray, most: int = MOST_SHOWN) -> np.ndarray:
         raise ValueError(f"the pictures are {pictures.dtype}; expected uint8")
     shown = pictures[:most]
     n, height, width = shown.shape[:3]
-    rows = min(n, max(1, round(math.sqrt(n * width / (2 * height)))))
+    best = math.sqrt(n * width / (2 * height))
+    near = {max(1, math.floor(best)), math.ceil(best)}
+    rows = min(n, min(near, key=lambda k: (n % k > 0, abs(k - best))))  # full rows if it can be
     columns = math.ceil(n / rows)
     laid = np.full((rows, height + _GAP, columns, width + _GAP, 3), 255, np.uint8)
     for number, picture in enumerate(shown):
