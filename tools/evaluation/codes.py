@@ -68,7 +68,7 @@ def decode_codes(model: Any, codes: np.ndarray) -> np.ndarray:
 
 
 def codebook_picture(model: Any, use: CodeUse, columns: int = 64) -> np.ndarray:
-    """Return all codes decoded, the most used first; those that never occur are striped.
+    """Return all codes decoded, the most used first; those that never occur are pale.
 
     Args:
         model: A first-stage model of RGB pictures.
@@ -80,7 +80,8 @@ def codebook_picture(model: Any, use: CodeUse, columns: int = 64) -> np.ndarray:
     """
     order = np.argsort(-use.counts, kind="stable")
     tiles = decode_codes(model, order)
-    tiles[use.counts[order] == 0, ::2] = 255
+    never = use.counts[order] == 0
+    tiles[never] = 255 - (255 - tiles[never]) // 4
     f, columns = model.downsampling, min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
     sheet = np.full((rows * columns, f, f, 3), 255, np.uint8)

@@ -11,7 +11,9 @@ from typing import Sequence, Union
 _STYLE = """
 body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff;
   font: 16px/1.5 system-ui, sans-serif; }
-.wide { overflow-x: auto; }
+.wide, pre { overflow-x: auto; }
+body { overflow-wrap: anywhere; }
+th, td { overflow-wrap: normal; }
 table { border-collapse: collapse; }
 th, td { border: 1px solid #ccc; padding: .25rem .6rem; text-align: left; }
 td + td { font-variant-numeric: tabular-nums; }

@@ -23,7 +23,12 @@ def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG without empty margins, whole or not at all."""
     with replacing(path) as temporary:
         figure.savefig(
-            temporary, format="png", dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.05
+            temporary,
+            format="png",
+            dpi=DPI,
+            facecolor="white",
+            bbox_inches="tight",
+            pad_inches=0.05,
         )
     return path
 
@@ -68,7 +73,7 @@ def side_by_side(title: str, pairs: Sequence[Pair]) -> Figure:
         pairs: Figures, picture and reconstruction (uint8, H, W, 3) of each.
     """
     columns = len(pairs)
-    figure = Figure(figsize=(2.5 * max(columns, 2), 5.9), layout="constrained")
+    figure = Figure(figsize=(2.5 * max(columns, 2), 5.5), layout="constrained")
     figure.suptitle(title)
     grid = figure.subplots(2, columns, squeeze=False)
     for axes, (found, before, after) in zip(grid.T, pairs):

@@ -101,7 +101,7 @@ def _parts_of(
         write_png(path, codebook_picture(reconstruct.model, use))
         caption = (
             "every code, decoded amidst its own kind; the most used first, row by row; "
-            "striped: never used here"
+            "pale: never used here"
         )
         parts.append(Picture(path, f"{name}: {caption}."))
     ranked = found.ranked()
