@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any, Callable, Mapping
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -33,17 +35,24 @@ def models() -> str:
     """Return the table of the zoo."""
     from official.multimodal.taming_transformer.registry import list_models
 
-    lines = [
-        row("builder", "task", "parameters", "published FID", "T / top-k / top-p", "sources"),
-        row(*["---"] * 6),
-    ]
+    header = "builder", "task", "parameters", "published FID", "T / top-k / top-p", "weights"
+    lines = [row(*header, "licence"), row(*["---"] * 7)]
     for model in list_models():
         s = model.sampling
         settings = f"{s.temperature:g} / {s.top_k or 'all'} / {s.top_p:g}" if s else ""
         size = f"{model.parameters / 1e6:,.0f} M"
         task = model.task.replace("_", " ")
-        lines.append(row(f"`{model.name}`", task, size, model.fid, settings, len(model.sources)))
+        places = [urlsplit(source.url).hostname for source in model.sources]
+        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+        weights = f"{places[0]}{more}" if places else "here"
+        cells = (task, size, model.fid, settings, weights, _licence(model.licence))
+        lines.append(row(f"`{model.name}`", *cells))
     return "\n".join(lines)
+
+
+def _licence(note: str) -> str:
+    """Return what is known of a licence in three words at most."""
+    return "none stated" if "states no licence" in note else re.split(r",| \(", note)[0]
 
 
 def parity() -> str:
