@@ -35,9 +35,9 @@ class ResnetBlock(M.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, out, H, W)."""
-        h = self.conv1(swish(self.norm1(x)))
-        h = self.conv2(swish(self.norm2(h)))
-        return settle(h + (self.nin_shortcut(x) if self.has_shortcut else x), BIG)
+        # one expression: no name holds a tensor that has been used
+        h = self.conv2(swish(self.norm2(self.conv1(swish(self.norm1(x))))))
+        return settle(h, BIG) + (self.nin_shortcut(x) if self.has_shortcut else x)
 
 
 class AttnBlock(M.Module):
@@ -97,14 +97,17 @@ class Upsample(M.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, 2H, 2W)."""
         b, c, h, w = x.shape
-        bias = F.concat([self.conv.bias] * 4).reshape(1, 4 * c, 1, 1)
-        y = F.conv2d(x, pixel_kernels(self.conv.weight), bias, padding=1)
-        y = y.reshape(b, 2, 2, c, h + 1, w + 1)
-        rows = [
-            F.stack([y[:, i, 0, :, i : i + h, :w], y[:, i, 1, :, i : i + h, 1:]], axis=-1)
-            for i in (0, 1)
-        ]  # two (B, C, H, W, 2)
+        kernels = pixel_kernels(self.conv.weight)
+        rows = [self._row(x, i, kernels[2 * c * i : 2 * c * (i + 1)]) for i in (0, 1)]
         return settle(F.stack(rows, axis=3).reshape(b, c, 2 * h, 2 * w))
+
+    def _row(self, x: Tensor, i: int, kernels: Tensor) -> Tensor:
+        """Return the upper (i = 0) or lower pixels of all cells, (B, C, H, W, 2)."""
+        b, c, h, w = x.shape
+        bias = F.concat([self.conv.bias] * 2).reshape(1, 2 * c, 1, 1)
+        y = settle(F.conv2d(x, kernels, bias, padding=1), BIG).reshape(b, 2, c, h + 1, w + 1)
+        y = y[:, :, :, i : i + h]
+        return settle(F.stack([y[:, 0, :, :, :w], y[:, 1, :, :, 1:]], axis=-1), BIG)
 
 
 def pixel_kernels(weight: Tensor) -> Tensor:
