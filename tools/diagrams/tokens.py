@@ -115,6 +115,11 @@ def filters(stock: Stock) -> Figure:
         axes.fill_between(np.arange(1, SHOWN + 1), chances[:SHOWN], step="mid")
         left = int((chances > 0).sum())
         axes.set_title(f"{words}\n{left} codes left", fontsize=9)
-        axes.set(xlabel=f"rank of the code, 1 to {SHOWN}", yscale="log", ylim=(1e-4, 100), xlim=(1, SHOWN))
+        axes.set(
+            xlabel=f"rank of the code, 1 to {SHOWN}",
+            yscale="log",
+            ylim=(1e-4, 100),
+            xlim=(1, SHOWN),
+        )
     figure.axes[0].set_ylabel("probability, %")
     return figure

@@ -226,13 +226,10 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def settle(x: Tensor, least: int = 0) -> Tensor:
-    """Return x, computed: on a CPU, MegEngine runs ahead and holds the buffers of many layers.
+    """Return x, computed, if it has ``least`` numbers or more.
 
-    Before an operator this is worth more than after: what the caller has dropped is free by then.
-
-    Args:
-        x: Any tensor.
-        least: Do nothing for tensors of fewer numbers.
+    On a CPU, MegEngine runs ahead and holds the buffers of many layers. What the caller has dropped
+    is free after this, so it is worth most before an operator.
     """
     if np.prod(x.shape) >= least and not str(x.device).startswith("gpu"):
         mge._full_sync()
