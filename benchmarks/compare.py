@@ -233,10 +233,16 @@ def main() -> int:
     print(json.dumps(facts, indent=1))
     print("| case | ours s | original s | ratio | ours MB | original MB | spread |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    built: Any = None
     rounds = options.rounds or (1 if options.quick else 3)
     usual = [name for name in CASES if not (options.quick and name.endswith("_unbounded"))]
     for name in options.case or usual:
+        network = CASES[name].model, CASES[name].gpt
+        if rows and network != built:  # fresh processes: memory shows what was freed before
+            pair.close()
+            pair = Pair(options.python)
+        built = network
         rows.append(measure(pair, name, rounds, options.full))
         print(line(rows[-1]), flush=True)
     pair.close()
