@@ -126,7 +126,8 @@ def test_the_hub_gives_a_model_with_its_weights(tmp_path: Path) -> None:
     assert '"scenes_vqgan", pretrained=True' in block
     found = make_remote(tmp_path / "remote")
     (tmp_path / "block.py").write_text(runnable(block), encoding="utf-8")
-    done = run(["-c", HUB, "block.py"], tmp_path, **found, PYTHONPATH="", TAMING_OFFLINE="1")
+    alone = {**found, "PYTHONPATH": "", "TAMING_OFFLINE": "1"}
+    done = run(["-c", HUB, "block.py"], tmp_path, **alone)
     assert done.returncode == 0, done.stderr[-3000:]
     size = MODELS["scenes_vqgan"].parameters
     assert done.stdout.splitlines()[-1] == f"VQModel {size}"
@@ -183,6 +184,9 @@ def test_commands_in_the_text_exist_with_their_options(call) -> None:
         tool, arguments = tool_of(re.sub(r"[\[\]]", "", line))
         if tool == "test":
             assert all(a in (ROOT / "tools" / "run.sh").read_text() for a in arguments)
+            continue
+        if tool == "python":
+            assert run([*arguments, "--help"], ROOT).returncode == 0, line
             continue
         status, text = call(tool, *arguments[: tool == "weights"], "--help")
         assert status == 0, f"{line}: {text}"

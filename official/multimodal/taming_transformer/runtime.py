@@ -162,7 +162,7 @@ def _tune_scheduler() -> tuple[bool, str]:
     if not hasattr(os, "SCHED_BATCH"):
         return False, "scheduler: not Linux'"
     try:
-        if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        if os.sched_getscheduler(0) not in (os.SCHED_OTHER, os.SCHED_BATCH):
             return False, "scheduler: the program has chosen a policy"
         # every thread has its own policy; new ones inherit it
         for thread in Path("/proc/self/task").iterdir():
