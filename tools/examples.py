@@ -8,6 +8,7 @@ They are scenes of tools/train/scenes.py, of a collection that no network was tr
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ PANORAMA, PICTURE, DEPTH = 3, 29, 16
 
 def main() -> None:
     """Write the files."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     folder = ROOT / "assets" / "examples"
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(render(SEED, PICTURE, 256, 256).image).save(folder / "scene_photo.png")

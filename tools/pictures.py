@@ -6,6 +6,7 @@ python tools/pictures.py
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
@@ -62,6 +63,7 @@ def _row(pictures: Sequence[Image.Image]) -> Image.Image:
 
 def main() -> None:
     """Run the demo's steps and write the pictures."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     tune_cpu()
     target = ROOT / "assets" / "pictures"
     target.mkdir(parents=True, exist_ok=True)
