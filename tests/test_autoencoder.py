@@ -157,3 +157,16 @@ def test_float16_parameters_give_nearly_the_same_picture():
     found = model.decode_code(indices)
     assert found.dtype == np.float32
     assert np.abs(found.numpy() - expected).max() < 0.03 * np.abs(expected).max()
+
+
+def test_group_norm_stays_exact_on_large_pictures_where_megengines_own_does_not():
+    layer = filled(GroupNorm(128))
+    x = picture(1, 128, 256, 256)
+    groups = x.numpy().astype(np.float64).reshape(32, -1)
+    centred = groups - groups.mean(axis=1, keepdims=True)
+    expected = centred / np.sqrt(groups.var(axis=1, keepdims=True) + 1e-6)
+    weight, bias = (p.numpy().reshape(1, 128, 1, 1) for p in (layer.weight, layer.bias))
+    expected = expected.reshape(x.shape) * weight + bias
+    own = F.nn.group_norm(x, 32, True, layer.weight, layer.bias, 1e-6).numpy()
+    assert np.abs(layer(x).numpy() - expected).max() < 5e-6
+    assert np.abs(own - expected).max() > 2e-5, "MegEngine's own would do now: use it"

@@ -5,7 +5,7 @@
 
 The table of models comes from the zoo, that of parity from benchmarks/parity.json
 (`python tools/parity.py --full --json > benchmarks/parity.json`), that of speed from
-benchmarks/compare.json (`python benchmarks/compare.py --json benchmarks/compare.json`).
+benchmarks/compare.json (`python benchmarks/compare.py --quick --json benchmarks/compare.json`).
 """
 
 from __future__ import annotations

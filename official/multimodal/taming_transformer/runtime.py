@@ -47,7 +47,7 @@ def tune_cpu(threads: int | None = None) -> Tuning:
     """Tune this process for inference on a CPU; call it before the first operator runs.
 
     Four things, all process-wide: MKL's fast path on processors that are not Intel's (MegEngine
-    links MKL 2019, which otherwise picks its slowest there: matrix products run 3 to 6 times
+    links MKL 2019, which otherwise picks its slowest there: matrix products run several times
     faster); one thread a core; an allocator that keeps its memory; and Linux' scheduling of batch
     jobs, which does not interrupt one thread for another that wakes up (a sixth of the time of a
     VQGAN). The allocator costs a quarter more memory in the VQGANs; where ``GLIBC_TUNABLES`` has
@@ -108,8 +108,8 @@ def _tune_mkl() -> tuple[bool, str]:
 def mkl_path(cpuinfo: str) -> str | None:
     """Return the MKL_DEBUG_CPU_TYPE that is fastest on an x86-64 processor not made by Intel.
 
-    Measured: on AMD's family 25 (Zen 3 and 4), 7 is slower than 5; on family 26 (Zen 5), whose
-    units are 512 bits wide, it doubles products (1024x1024: 227 to 113 GFLOP/s on one core).
+    Measured with products of 1024x1024 matrices: on AMD's family 25 (Zen 4), 7 is slower than 5;
+    on family 26 (Zen 5), whose units are 512 bits wide, it is about twice as fast.
 
     Args:
         cpuinfo: Text of ``/proc/cpuinfo``.
