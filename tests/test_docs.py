@@ -274,3 +274,8 @@ def test_a_folder_of_something_else_is_not_touched(tmp_path: Path, capsys) -> No
     assert docs.main(["--root", str(tmp_path)]) == 1
     assert "holds other files" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_no_page_loses_the_underscores_of_a_name(site: Path) -> None:
+    for page in site.glob("*.html"):
+        assert not re.search(r"\w<em>\w+</em>\w", page.read_text(encoding="utf-8")), page.name

@@ -21,7 +21,7 @@ PAGES = {
 }
 API = "api/official/multimodal/taming_transformer.html"
 NOTEBOOK = "docs/quick_start.ipynb"
-EXTRAS = ("fenced-code-blocks", "tables", "cuddled-lists")
+EXTRAS = ("fenced-code-blocks", "tables", "cuddled-lists", "code-friendly")
 _ANCHOR = re.compile(r"[^\w\- ]")
 _STYLE = """
 body { margin: 0; color: #222; background: #fff; font: 16px/1.55 system-ui, sans-serif; }
