@@ -42,7 +42,7 @@ CHEAP_SECONDS, CHEAP_ROUNDS = 2.0, 8
 class Side:
     """One of the two processes."""
 
-    def __init__(self, python: Path, script: str) -> None:
+    def __init__(self, python: Path, script: str, *arguments: str) -> None:
         environment = {
             k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "GLIBC_TUNABLES")
         }
@@ -50,7 +50,7 @@ class Side:
             environment["GLIBC_TUNABLES"] = GLIBC_TUNABLES
         self._script = script
         self._process = subprocess.Popen(
-            [str(python), str(ROOT / "benchmarks" / script)],
+            [str(python), str(ROOT / "benchmarks" / script), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

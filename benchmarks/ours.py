@@ -12,6 +12,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
+from benchmarks import agreement  # noqa: E402
 from benchmarks.cases import CASES, Case  # noqa: E402
 from benchmarks.plan import Pass  # noqa: E402
 from benchmarks.worker import serve  # noqa: E402
@@ -73,9 +74,19 @@ class Ours:
         """Time one reconstruction."""
         from megengine import Tensor
 
-        side = CASES[case].side
-        x = np.random.default_rng(0).uniform(-1, 1, (1, 3, side, side)).astype(np.float32)
+        x = agreement.picture(CASES[case])
         return seconds(lambda: self.model(Tensor(x)).numpy())
+
+    def output(self, case: str, path: str) -> None:
+        """Write what the network makes of the inputs that both sides get."""
+        from megengine import Tensor
+
+        if CASES[case].gpt:
+            np.savez(path, logits=self.model(Tensor(agreement.tokens())).numpy())
+            return
+        latent = self.model.encode_to_prequant(Tensor(agreement.picture(CASES[case]))).numpy()
+        picture = self.model.decode_code(Tensor(agreement.codes(*latent.shape[2:]))).numpy()
+        np.savez(path, latent=latent, picture=picture)
 
     def prepare(self, case: str, shape: list[int]) -> None:
         """Make the past of a pass: as long as it would be, of numbers that mean nothing."""
@@ -164,5 +175,6 @@ def _sample(gpt: Any, case: Case, window: Any, limit: int) -> None:
 
 if __name__ == "__main__":
     ours = Ours()
-    names = ("describe", "build", "reconstruct", "prepare", "one_pass", "whole", "load", "convert")
+    names = ("describe", "build", "reconstruct", "output", "prepare", "one_pass", "whole", "load",
+             "convert")  # fmt: skip
     serve({name: getattr(ours, name) for name in names})

@@ -15,11 +15,13 @@ from .conversion import Sources, plan_file, source_files
 from .convert import Candidates
 from .filling import initialise, load_tensors, parameter_shapes
 from .layers import declared_parameters, fill
+from .runtime import release_memory
 
 __all__ = ["initialise", "load_checkpoint", "load_tensors", "parameter_shapes"]
 
-# Tensors handed over between two waits for the device: bounds what is in flight.
-SYNC_BYTES = 64 << 20
+# Tensors handed over between two waits for the device: bounds what is in flight, and the holes
+# that MegEngine's copies leave in the heap.
+SYNC_BYTES = 32 << 20
 
 
 def load_checkpoint(
@@ -51,8 +53,10 @@ def load_checkpoint(
             waiting += values.nbytes
             if waiting > SYNC_BYTES:
                 mge._full_sync()
+                release_memory()
                 waiting = 0
     mge._full_sync()
+    release_memory()
 
 
 def _ahead(source: Sources, wanted: Sequence[tuple[Any, Any]]) -> Iterator[np.ndarray]:

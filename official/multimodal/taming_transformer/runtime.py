@@ -146,8 +146,21 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def release_memory() -> bool:
+    """Give the freed pages of the heap back to the system, those between used ones too.
+
+    Returns:
+        Whether there were any: ``False`` too where the allocator is not glibc's.
+    """
+    return _has_glibc() and bool(ctypes.CDLL(None).malloc_trim(0))
+
+
+def _has_glibc() -> bool:
+    return sys.platform == "linux" and platform.libc_ver()[0].startswith("glibc")
+
+
 def _tune_allocator() -> tuple[bool, str]:
-    if sys.platform != "linux" or not platform.libc_ver()[0].startswith("glibc"):
+    if not _has_glibc():
         return False, "allocator: not glibc's"
     for name in ("GLIBC_TUNABLES", *(n for n in os.environ if n.startswith("MALLOC_"))):
         if name in os.environ:
