@@ -1,0 +1,192 @@
+"""Our code beside the first port, MegEngine/Models' taming_transformer: what changed for its users.
+
+    git clone https://github.com/MegEngine/Models FOLDER
+    python benchmarks/first_port.py --port FOLDER                      every case, in minutes
+    python benchmarks/first_port.py --port FOLDER --case drin_256      one case
+    python benchmarks/first_port.py --port FOLDER --json FILE          figures for the README
+
+Both sides run the same MegEngine with the same random weights and take turns: ours as the tools
+start it, the first port as published, with its own classes and nothing tuned. It is timed as
+benchmarks/compare.py times the PyTorch original: its window costs the same for every token, so one
+is timed; its cached steps are timed at a few lengths, and the rest is interpolated. Then its
+samplers are called as its users would; where that ends in an error, the table says so beside what
+the steps take that do not fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Mapping
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.agreement import difference  # noqa: E402
+from benchmarks.cases import CASES  # noqa: E402
+from benchmarks.compare import Pair, Side, machine, measure  # noqa: E402
+
+FIRST_PORT = "MegEngine/Models, official/multimodal/taming_transformer"
+MEASURED = (
+    "reconstruct_256", "gumbel_256", "drin_256", "sflckr_64x42", "celebahq_b1", "celebahq_b8",
+    "celebahq_b25", "cin_b8", "load_celebahq",
+)  # fmt: skip
+# Cases after whose attempt, with the whole model as published, memory is not as it was.
+MAPS = ("drin_256", "sflckr_64x42")
+# What would tune MegEngine from outside.
+TUNING = ("MKL_DEBUG_CPU_TYPE", "MGE_DEFAULT_DEVICE")
+
+
+class CrashError(Exception):
+    """The first port stopped with an error."""
+
+
+class Port(Side):
+    """The first port's process."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(Path(sys.executable), "port.py", str(folder))
+
+    def __call__(self, do: str, **arguments: Any) -> Any:
+        """Have a command done and return its answer.
+
+        Raises:
+            CrashError: The first port's code raised an error or ended its process.
+        """
+        try:
+            answer = super().__call__(do, **arguments)
+        except (SystemExit, BrokenPipeError) as error:
+            raise CrashError(str(error)) from error
+        if isinstance(answer, dict):
+            raise CrashError(answer["crash"])
+        return answer
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process takes commands."""
+        return self._process.poll() is None
+
+
+class Silent:
+    """Takes the place of a side that has crashed, while the other is measured."""
+
+    def __call__(self, do: str, **arguments: Any) -> float:
+        """Do nothing, and answer with a time that nobody uses."""
+        return 1.0
+
+
+class Beside(Pair):
+    """Our side and the first port, taking turns; the first port is the pair's original."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ours = Side(Path(sys.executable), "ours.py")
+        self.original: Any = Port(folder)
+
+
+def agreement(pair: Pair, name: str) -> dict[str, float]:
+    """Return how far the outputs of both sides lie apart."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / side for side in ("ours.npz", "port.npz")]
+        for side, file in zip((pair.ours, pair.original), files):
+            side("output", case=name, path=str(file))
+        return difference(*files)
+
+
+def row_of(figures: Mapping[str, Any], timed: bool) -> dict[str, Any]:
+    """Turn the figures of benchmarks/compare.py into this table's."""
+    return {
+        "case": figures["case"],
+        "ours_s": figures["ours_s"],
+        "first_port_s": figures["original_s"] if timed else None,
+        "ratio": figures["ratio"] if timed else None,
+        "ours_peak_mb": figures["ours_peak_mb"],
+        "first_port_peak_mb": figures["original_peak_mb"] if timed else None,
+    }
+
+
+def beside(pair: Beside, name: str, rounds: int) -> dict[str, Any]:
+    """Measure one case; where the first port cannot be timed, ours alone."""
+    far: dict[str, float] | None = None
+    try:
+        row = row_of(measure(pair, name, rounds, False), True)
+        if not name.startswith("load_"):
+            far = agreement(pair, name)
+        crash = pair.original("attempt", case=name) if CASES[name].gpt else None
+    except CrashError as error:
+        port, pair.original = pair.original, Silent()
+        row, crash = row_of(measure(pair, name, rounds, False), False), str(error)
+        pair.original = port
+    return {**row, "crash": crash, "agreement": far}
+
+
+def commit(folder: Path) -> str:
+    """Return the commit of a checkout.
+
+    Raises:
+        ValueError: The folder is no checkout of MegEngine/Models.
+    """
+    if not (folder / "official" / "multimodal" / "taming_transformer").is_dir():
+        raise ValueError(f"{folder} is no checkout of MegEngine/Models: it lacks {FIRST_PORT[18:]}")
+    asked = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    done = subprocess.run(asked, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"{folder} is no git checkout: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """Return one line of the table."""
+    shown = {key: "" if value is None else value for key, value in row.items()}
+    cells = [f"{row['ours_s']:.2f}"]
+    for key, form in (("first_port_s", ".2f"), ("ratio", ".1f"), ("ours_peak_mb", ".0f"),
+                      ("first_port_peak_mb", ".0f")):  # fmt: skip
+        cells.append("" if row[key] is None else format(row[key], form))
+    return " | ".join(["| " + row["case"], *cells, f"{shown['crash']} |"])
+
+
+def main() -> int:
+    """Run the benchmark as the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--port", type=Path, required=True, help="checkout of MegEngine/Models")
+    parser.add_argument("--case", action="append", choices=MEASURED, help="only this; repeatable")
+    parser.add_argument("--rounds", type=int, default=1, help="rounds that count (default 1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    options = parser.parse_args()
+    folder = options.port.resolve()
+    try:
+        which = commit(folder)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for variable in TUNING:
+        os.environ.pop(variable, None)
+    pair = Beside(folder)
+    facts = machine(pair)
+    facts["first_port"] = [f"{FIRST_PORT} at {which}", *facts.pop("original")[1:]]
+    print(json.dumps(facts, indent=1))
+    print("| case | ours s | first port s | ratio | ours MB | first port MB | its run crashes |")
+    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    rows: list[dict[str, Any]] = []
+    built: Any = None
+    for name in options.case or MEASURED:
+        network = CASES[name].model, CASES[name].gpt
+        if rows and (network != built or name in MAPS or not pair.original.alive):
+            pair.close()
+            pair = Beside(folder)
+        built = network
+        rows.append(beside(pair, name, options.rounds))
+        print(line(rows[-1]), flush=True)
+    pair.close()
+    if options.json:
+        text = json.dumps({"machine": facts, "cases": rows}, indent=1)
+        options.json.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
