@@ -1,7 +1,7 @@
 """Our code beside the first port, MegEngine/Models' taming_transformer: what changed for its users.
 
     git clone https://github.com/MegEngine/Models FOLDER
-    python benchmarks/first_port.py --port FOLDER                      every case, in minutes
+    python benchmarks/first_port.py --port FOLDER                      every case: 15 minutes
     python benchmarks/first_port.py --port FOLDER --case drin_256      one case
     python benchmarks/first_port.py --port FOLDER --json FILE          figures for the README
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,7 @@ MEASURED = (
 )  # fmt: skip
 # Cases after whose attempt, with the whole model as published, memory is not as it was.
 MAPS = ("drin_256", "sflckr_64x42")
+LOADS = 3
 # What would tune MegEngine from outside.
 TUNING = ("MKL_DEBUG_CPU_TYPE", "MGE_DEFAULT_DEVICE")
 
@@ -72,6 +74,11 @@ class Port(Side):
         return self._process.poll() is None
 
 
+def ours() -> Side:
+    """Start our process."""
+    return Side(Path(sys.executable), "ours.py")
+
+
 class Silent:
     """Takes the place of a side that has crashed, while the other is measured."""
 
@@ -84,7 +91,8 @@ class Beside(Pair):
     """Our side and the first port, taking turns; the first port is the pair's original."""
 
     def __init__(self, folder: Path) -> None:
-        self.ours = Side(Path(sys.executable), "ours.py")
+        self.folder = folder
+        self.ours = ours()
         self.original: Any = Port(folder)
 
 
@@ -109,18 +117,59 @@ def row_of(figures: Mapping[str, Any], timed: bool) -> dict[str, Any]:
     }
 
 
+def alone(side: Side, do: str, place: str) -> tuple[float, float]:
+    """Have one command done by a process that ends after it; return its seconds and peak."""
+    try:
+        side("reset_peak")
+        return side(do, folder=place), side("peak_mb")
+    finally:
+        side.close()
+
+
+def loading(folder: Path, name: str) -> tuple[dict[str, Any], str | None]:
+    """Time loading in processes of their own, by turns: both sides at once may fill the memory."""
+    with tempfile.TemporaryDirectory() as place:
+        alone(Port(folder), "save", place), alone(ours(), "convert", place)
+        mine, theirs, crash = [], [], None
+        for _ in range(LOADS):
+            mine.append(alone(ours(), "load", place))
+            if not crash:
+                try:
+                    theirs.append(alone(Port(folder), "load", place))
+                except CrashError as error:
+                    crash = f"when timed: {error}"
+    (ours_s, ours_mb), (port_s, port_mb) = (
+        [statistics.median(column) for column in zip(*rows)] for rows in (mine, theirs or mine)
+    )
+    peaks = {"ours_peak_mb": ours_mb, "original_peak_mb": port_mb}
+    figures = {"case": name, "ours_s": ours_s, "original_s": port_s, "ratio": port_s / ours_s}
+    return row_of({**figures, **peaks}, not crash), crash
+
+
+def attempted(pair: Beside, name: str) -> str | None:
+    """Call the first port's sampler as its user would; return what goes wrong."""
+    try:
+        answer: str | None = pair.original("attempt", case=name) if CASES[name].gpt else None
+        return answer
+    except CrashError as error:
+        return f"at the call: {error}"
+
+
 def beside(pair: Beside, name: str, rounds: int) -> dict[str, Any]:
     """Measure one case; where the first port cannot be timed, ours alone."""
+    if name.startswith("load_"):
+        row, crash = loading(pair.folder, name)
+        return {**row, "crash": crash, "agreement": None}
     far: dict[str, float] | None = None
     try:
         row = row_of(measure(pair, name, rounds, False), True)
-        if not name.startswith("load_"):
-            far = agreement(pair, name)
-        crash = pair.original("attempt", case=name) if CASES[name].gpt else None
+        far = agreement(pair, name)
     except CrashError as error:
         port, pair.original = pair.original, Silent()
-        row, crash = row_of(measure(pair, name, rounds, False), False), str(error)
+        row, crash = row_of(measure(pair, name, rounds, False), False), f"when timed: {error}"
         pair.original = port
+    else:
+        crash = attempted(pair, name)
     return {**row, "crash": crash, "agreement": far}
 
 
