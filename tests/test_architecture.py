@@ -18,7 +18,10 @@ CODE = sorted([*PACKAGE.parents[1].rglob("*.py"), *(ROOT / "tools").rglob("*.py"
 FILE_LINES, FUNCTION_LINES, POSITIONAL = 250, 45, 6
 
 WRAPPERS = "reconstruction conditional fast completion"
-NETWORKS = "autoencoder quantize vqgan dvae gpt cond_stage net2net layers"
+NETWORKS = (
+    "autoencoder blocks norms tiles long_attention quantize vqgan dvae gpt cond_stage net2net "
+    "layers"
+)
 TABLE = "zoo registry"
 GETTING = "weights install download cache archive origins"
 FILES = "image image_files maps labels map_files video checkpoint convert conversion"

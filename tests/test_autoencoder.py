@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from megengine import Tensor
 
-from official.multimodal.taming_transformer import autoencoder
-from official.multimodal.taming_transformer.layers import GroupNorm, double
+from official.multimodal.taming_transformer import blocks
+from official.multimodal.taming_transformer.layers import double
+from official.multimodal.taming_transformer.norms import GroupNorm
 from official.multimodal.taming_transformer.vqgan import VQModel
 from tests.tiny import VQ, filled, tiny_vqgan
 
@@ -15,7 +16,7 @@ def picture(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize(("h", "w"), [(1, 1), (3, 5), (8, 8)])
 def test_upsample_equals_nearest_neighbour_and_convolution(h, w):
-    layer = filled(autoencoder.Upsample(32))
+    layer = filled(blocks.Upsample(32))
     x = picture(2, 32, h, w)
     found, expected = layer(x).numpy(), layer.conv(double(x)).numpy()
     assert found.shape == (2, 32, 2 * h, 2 * w)
@@ -23,7 +24,7 @@ def test_upsample_equals_nearest_neighbour_and_convolution(h, w):
 
 
 def test_downsample_pads_right_and_bottom_only():
-    layer = filled(autoencoder.Downsample(32))
+    layer = filled(blocks.Downsample(32))
     x = picture(1, 32, 6, 4)
     padded = Tensor(np.pad(x.numpy(), ((0, 0), (0, 0), (0, 1), (0, 1))))
     expected = layer.conv(padded).numpy()
@@ -43,10 +44,10 @@ def test_group_norm_equals_its_formula_even_far_from_zero(offset):
 
 
 def test_attention_in_chunks_equals_attention_at_once(monkeypatch):
-    layer = filled(autoencoder.AttnBlock(32), gain=1.0)
+    layer = filled(blocks.AttnBlock(32), gain=1.0)
     x = picture(2, 32, 6, 5)
     whole = layer(x).numpy()
-    monkeypatch.setattr(autoencoder, "ATTENTION_CHUNK", 2 * 30 * 7)
+    monkeypatch.setattr(blocks, "ATTENTION_CHUNK", 2 * 30 * 7)
     np.testing.assert_allclose(layer(x).numpy(), whole, rtol=1e-5, atol=1e-6)
 
 

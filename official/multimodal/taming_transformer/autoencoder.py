@@ -6,127 +6,16 @@ what inference runs; ``attn_type="none"`` is from CompVis/latent-diffusion @a506
 
 from __future__ import annotations
 
-from typing import Iterator
+from itertools import chain
+from typing import Iterable, Iterator
 
-import megengine.functional as F
 import megengine.module as M
-import numpy as np
 from megengine import Tensor
 
+from .blocks import AttnBlock, Downsample, Head, Layer, Normalise, ResnetBlock, Upsample
 from .config import DDConfig
-from .layers import BIG, Conv2d, GroupNorm, Network, settle, swish
-
-# Attention scores held at once: (rows, H*W) float32, 64 MB.
-ATTENTION_CHUNK = 1 << 24
-
-
-class ResnetBlock(M.Module):
-    """Two normalised 3x3 convolutions beside a shortcut."""
-
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__()
-        self.norm1 = GroupNorm(in_channels)
-        self.conv1 = Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm2 = GroupNorm(out_channels)
-        self.conv2 = Conv2d(out_channels, out_channels, 3, padding=1)
-        if in_channels != out_channels:
-            self.nin_shortcut = Conv2d(in_channels, out_channels, 1)
-        self.has_shortcut = in_channels != out_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in, H, W) to (B, out, H, W)."""
-        # one expression: no name holds a tensor that has been used
-        h = self.conv2(swish(self.norm2(self.conv1(swish(self.norm1(x))))))
-        return settle(h, BIG) + (self.nin_shortcut(x) if self.has_shortcut else x)
-
-
-class AttnBlock(M.Module):
-    """Single-head attention over all cells, residual; queries in chunks that bound the memory."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.norm = GroupNorm(channels)
-        self.q = Conv2d(channels, channels, 1)
-        self.k = Conv2d(channels, channels, 1)
-        self.v = Conv2d(channels, channels, 1)
-        self.proj_out = Conv2d(channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to itself plus what its cells gather from each other."""
-        b, c, height, width = x.shape
-        n = height * width
-        h = self.norm(x)
-        q = self.q(h).reshape(b, c, n).transpose(0, 2, 1) * c**-0.5  # (B, N, C)
-        k = self.k(h).reshape(b, c, n)
-        v = self.v(h).reshape(b, c, n)
-        rows = max(1, ATTENTION_CHUNK // (b * n))
-        gathered = []
-        for start in range(0, n, rows):
-            weights = F.softmax(F.matmul(q[:, start : start + rows], k), axis=2)  # (B, rows, N)
-            gathered.append(F.matmul(v, weights, transpose_b=True))  # (B, C, rows)
-        h = gathered[0] if len(gathered) == 1 else F.concat(gathered, axis=2)
-        return settle(x + self.proj_out(h.reshape(b, c, height, width)))
-
-
-class Downsample(M.Module):
-    """Halve the picture: zeros at the right and the bottom, then a 3x3 convolution of stride 2."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv = Conv2d(channels, channels, 3, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, C, H/2, W/2)."""
-        b, c, h, w = x.shape
-        x = F.concat([x, F.zeros((b, c, 1, w), dtype=x.dtype, device=x.device)], axis=2)
-        x = F.concat([x, F.zeros((b, c, h + 1, 1), dtype=x.dtype, device=x.device)], axis=3)
-        return settle(self.conv(x))
-
-
-class Upsample(M.Module):
-    """Double the picture by nearest neighbour, then a 3x3 convolution.
-
-    Seen from one of the four pixels that a cell becomes, the 3x3 kernel falls on 2x2 cells: one
-    convolution with four 2x2 kernels on the small picture gives the same with 4/9 of the products.
-    """
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv = Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, C, 2H, 2W)."""
-        b, c, h, w = x.shape
-        kernels = pixel_kernels(self.conv.weight)
-        rows = [self._row(x, i, kernels[2 * c * i : 2 * c * (i + 1)]) for i in (0, 1)]
-        return settle(F.stack(rows, axis=3).reshape(b, c, 2 * h, 2 * w))
-
-    def _row(self, x: Tensor, i: int, kernels: Tensor) -> Tensor:
-        """Return the upper (i = 0) or lower pixels of all cells, (B, C, H, W, 2)."""
-        b, c, h, w = x.shape
-        bias = F.concat([self.conv.bias] * 2).reshape(1, 2 * c, 1, 1)
-        y = settle(F.conv2d(x, kernels, bias, padding=1), BIG).reshape(b, 2, c, h + 1, w + 1)
-        y = y[:, :, :, i : i + h]
-        return settle(F.stack([y[:, 0, :, :, :w], y[:, 1, :, :, 1:]], axis=-1), BIG)
-
-
-def pixel_kernels(weight: Tensor) -> Tensor:
-    """Return the kernels (4 out, in, 2, 2) of a doubled cell's four pixels.
-
-    Args:
-        weight: 3x3 kernels (out, in, 3, 3) meant for the doubled picture.
-    """
-    out, in_ch = weight.shape[:2]
-    to_pixels = Tensor(_PIXEL_TAPS, dtype=weight.dtype, device=weight.device)
-    kernels = F.matmul(weight.reshape(out * in_ch, 9), to_pixels)
-    kernels = kernels.reshape(out, in_ch, 2, 2, 2, 2).transpose(2, 3, 0, 1, 4, 5)
-    return kernels.reshape(4 * out, in_ch, 2, 2)
-
-
-# Taps of a 3-wide kernel that fall on each of the two cells under it: left pixel, right pixel.
-_TAPS = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
-# (3 * 3 taps, 2 * 2 pixels * 2 * 2 cells)
-_PIXEL_TAPS = np.ascontiguousarray(np.einsum("aum,bvn->mnabuv", _TAPS, _TAPS).reshape(9, 16))
+from .layers import Conv2d, Network
+from .norms import GroupNorm
 
 
 class Level(Network):
@@ -137,7 +26,7 @@ class Level(Network):
         self.block = [ResnetBlock(*pair) for pair in channels]
         self.attn = [AttnBlock(out) for _, out in channels] if attention else []
 
-    def layers(self) -> Iterator[M.Module]:
+    def layers(self) -> Iterator[Layer]:
         """Yield what the level consists of, in order: whoever runs it holds one activation."""
         for i, block in enumerate(self.block):
             yield block
@@ -156,7 +45,7 @@ class Middle(Network):
         self.has_attention = attention
         self.block_2 = ResnetBlock(channels, channels)
 
-    def layers(self) -> Iterator[M.Module]:
+    def layers(self) -> Iterator[Layer]:
         """Yield the three, in order."""
         yield self.block_1
         if self.has_attention:
@@ -192,17 +81,18 @@ class Encoder(M.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode; one activation is alive at a time."""
-        h = self.conv_in(x)
-        for layer in self._layers():
-            h = layer(h)
-        return self.conv_out(swish(self.norm_out(h)))
+        return run(chain.from_iterable(self.stages()), x)
 
-    def _layers(self) -> Iterator[M.Module]:
-        for i, level in enumerate(self.down):
-            yield from level.layers()
-            if i != len(self.down) - 1:
-                yield level.downsample
-        yield from self.mid.layers()
+    def stages(self) -> list[list[Layer]]:
+        """Return the layers in order, by resolution; every stage but the last halves it."""
+        stages: list[list[Layer]] = [[self.conv_in]]
+        for level in self.down:
+            stages[-1] += level.layers()
+            if level is not self.down[-1]:
+                stages[-1].append(level.downsample)
+                stages.append([])
+        stages[-1] += [*self.mid.layers(), Head(self.norm_out, self.conv_out)]
+        return stages
 
 
 class Decoder(M.Module):
@@ -228,14 +118,28 @@ class Decoder(M.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Decode; one activation is alive at a time."""
-        h = self.conv_in(z)
-        for layer in self._layers():
-            h = layer(h)
-        return self.conv_out(swish(self.norm_out(h)))
+        return run(chain.from_iterable(self.stages()), z)
 
-    def _layers(self) -> Iterator[M.Module]:
-        yield from self.mid.layers()
-        for i in reversed(range(len(self.up))):
-            yield from self.up[i].layers()
-            if i != 0:
-                yield self.up[i].upsample
+    def stages(self) -> list[list[Layer]]:
+        """Return the layers in order, by resolution; every stage but the first doubles it."""
+        stages: list[list[Layer]] = [[self.conv_in, *self.mid.layers()]]
+        for level in reversed(self.up):
+            stages[-1] += level.layers()
+            if level is not self.up[0]:
+                stages.append([level.upsample])
+        stages[-1].append(Head(self.norm_out, self.conv_out))
+        return stages
+
+
+def run(layers: Iterable[Layer], x: Tensor, normalise: Normalise = GroupNorm.forward) -> Tensor:
+    """Pass x through layers in order.
+
+    Args:
+        layers: Blocks of this network.
+        x: (B, C, H, W).
+        normalise: Does the normalisations; the layers' own way if not given.
+    """
+    for layer in layers:
+        normalises = isinstance(layer, (ResnetBlock, Head))
+        x = layer(x, normalise) if normalises else layer(x)
+    return x

@@ -17,7 +17,6 @@ from .kv_cache import KVCache, Segment
 from .layers import (
     CONV_TOKENS,
     Embedding,
-    LayerNorm,
     Linear,
     Network,
     cast,
@@ -27,6 +26,7 @@ from .layers import (
     settle,
     to_columns,
 )
+from .norms import LayerNorm
 
 
 def _scores(q: Tensor, segment: Segment) -> Tensor:

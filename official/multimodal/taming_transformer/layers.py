@@ -153,48 +153,9 @@ class Conv2d(M.Module):
         x = settle(x, BIG)
         return F.conv2d(x, self.weight, bias, stride=self.stride, padding=self.padding)
 
-
-class GroupNorm(M.Module):
-    """Normalisation over 32 groups of channels, eps 1e-6, with scale and shift."""
-
-    groups, eps = 32, 1e-6
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.weight = declare(channels)
-        self.bias = declare(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C, H, W), in float32 whatever its dtype.
-
-        From cheap operators, with means of means: MegEngine's own group_norm adds up numbers one
-        by one (errors of 1e-4 to 1e-3 on 256x256 pictures, 1e-6 here) and takes twice the time.
-        """
-        (b, c, h, w), dtype = x.shape, x.dtype
-        x = settle(cast(x, np.float32), BIG).reshape(b, self.groups, -1, w)
-        x = settle(x - _mean(x), BIG)
-        deviation = F.sqrt(_mean(x * x) + self.eps)  # (B, groups, 1, 1)
-        scale = cast(self.weight, np.float32).reshape(1, self.groups, -1, 1) / deviation
-        x = settle(x, BIG).reshape(b, c, h, w) * scale.reshape(b, c, 1, 1)
-        return cast(settle(x, BIG) + cast(self.bias, np.float32).reshape(1, c, 1, 1), dtype)
-
-
-def _mean(x: Tensor) -> Tensor:
-    """Return the means (B, groups, 1, 1), of each row first: short sums lose little."""
-    return F.mean(F.mean(x, axis=3, keepdims=True), axis=2, keepdims=True)
-
-
-class LayerNorm(M.Module):
-    """Normalisation of the last axis, eps 1e-5, with scale and shift."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.weight = declare(width)
-        self.bias = declare(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise (..., width)."""
-        return F.layer_norm(x, (x.shape[-1],), True, self.weight, self.bias, 1e-5)
+    def reach(self, cells: int) -> int:
+        """Return how many cells beyond its input's part decide ``cells`` beyond the output's."""
+        return cells + self.padding
 
 
 class Embedding(M.Module):

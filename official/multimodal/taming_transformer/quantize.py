@@ -12,7 +12,7 @@ from megengine import Tensor
 
 from .layers import Conv2d, Embedding, cast
 
-# Distances held at once: (cells, n_embed) float32, 64 MB.
+# Distances or logits held at once: (cells, n_embed) float32, 64 MB.
 DISTANCE_CHUNK = 1 << 24
 
 
@@ -68,7 +68,10 @@ class GumbelQuantizer(M.Module):
 
     def indices(self, z: Tensor) -> Tensor:
         """Return int32 (B, h, w) of the largest logits of z (B, num_hiddens, h, w)."""
-        return F.argmax(self.proj(z), axis=1)
+        b, _, h, w = z.shape
+        rows = max(1, DISTANCE_CHUNK // (b * w * self.n_embed))
+        best = [F.argmax(self.proj(z[:, :, i : i + rows]), axis=1) for i in range(0, h, rows)]
+        return F.concat(best, axis=1)
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Return the codes (B, embed_dim, h, w) of integer indices (B, h, w)."""

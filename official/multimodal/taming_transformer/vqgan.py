@@ -14,6 +14,7 @@ from .autoencoder import Decoder, Encoder
 from .config import VQModelConfig
 from .layers import Conv2d, Network, cast
 from .quantize import GumbelQuantizer, VectorQuantizer
+from .tiles import LARGE, run_network
 
 
 class VQModel(Network):
@@ -64,11 +65,13 @@ class VQModel(Network):
         """Codes in the codebook."""
         return self.config.n_embed
 
-    def encode_to_prequant(self, x: Tensor) -> Tensor:
+    def encode_to_prequant(self, x: Tensor, tiled: bool | None = None) -> Tensor:
         """Encode without quantizing.
 
         Args:
             x: Pictures (B, in_channels, H, W) in [-1, 1], or one-hot maps in {0, 1}.
+            tiled: Run in tiles, with bounded memory and the same result (``tiles``); ``None``: if
+                the pictures have more than 1024x1024 pixels.
 
         Returns:
             Latent (B, embed_dim, H/f, W/f).
@@ -77,13 +80,15 @@ class VQModel(Network):
             ValueError: The shape is not the model's, or f does not divide H and W.
         """
         check_picture(x, self.in_channels, self.downsampling)
-        return self.quant_conv(self.encoder(cast(x, self.dtype)))
+        tiled = x.shape[2] * x.shape[3] > LARGE if tiled is None else tiled
+        return self.quant_conv(run_network(self.encoder, cast(x, self.dtype), tiled))
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, x: Tensor, tiled: bool | None = None) -> tuple[Tensor, Tensor]:
         """Encode and quantize.
 
         Args:
             x: As for ``encode_to_prequant``.
+            tiled: As for ``encode_to_prequant``.
 
         Returns:
             Quantized latent (B, embed_dim, H/f, W/f) and int32 indices (B, H/f, W/f).
@@ -91,12 +96,12 @@ class VQModel(Network):
         Raises:
             ValueError: As ``encode_to_prequant``.
         """
-        return self.quantize(self.encode_to_prequant(x))
+        return self.quantize(self.encode_to_prequant(x, tiled))
 
-    def decode(self, z_q: Tensor) -> Tensor:
+    def decode(self, z_q: Tensor, tiled: bool | None = None) -> Tensor:
         """Decode a quantized latent (B, embed_dim, h, w) to pictures (B, out_ch, f*h, f*w).
 
-        Values are float32, about [-1, 1] and not clipped.
+        Values are float32, about [-1, 1] and not clipped. ``tiled`` as for ``encode_to_prequant``.
 
         Raises:
             ValueError: The shape is not the model's.
@@ -106,16 +111,21 @@ class VQModel(Network):
                 f"got a latent of shape {tuple(z_q.shape)}, "
                 f"expected (B, {self.config.embed_dim}, h, w)"
             )
-        return cast(self.decoder(self.post_quant_conv(cast(z_q, self.dtype))), np.float32)
+        if tiled is None:
+            tiled = z_q.shape[2] * z_q.shape[3] * self.downsampling**2 > LARGE
+        z = self.post_quant_conv(cast(z_q, self.dtype))
+        return cast(run_network(self.decoder, z, tiled), np.float32)
 
-    def decode_code(self, indices: Tensor) -> Tensor:
+    def decode_code(self, indices: Tensor, tiled: bool | None = None) -> Tensor:
         """Decode integer indices (B, h, w) in 0 .. n_embed - 1 to pictures (B, out_ch, f*h, f*w).
+
+        ``tiled`` as for ``encode_to_prequant``.
 
         Raises:
             ValueError: The shape is not (B, h, w), or an index is outside the codebook.
         """
         check_indices(indices, self.n_embed)
-        return self.decode(self.quantize.lookup(indices))
+        return self.decode(self.quantize.lookup(indices), tiled)
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct pictures (B, in_channels, H, W) through the codebook."""

@@ -1,0 +1,92 @@
+"""The networks' two normalisations, with the original's parameter names."""
+
+from __future__ import annotations
+
+import megengine.functional as F
+import megengine.module as M
+import numpy as np
+from megengine import Tensor
+
+from .layers import BIG, cast, declare, settle
+
+
+class GroupNorm(M.Module):
+    """Normalisation over 32 groups of channels, eps 1e-6, with scale and shift."""
+
+    groups, eps = 32, 1e-6
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = declare(channels)
+        self.bias = declare(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, H, W), in float32 whatever its dtype.
+
+        From cheap operators, with means of means: MegEngine's own group_norm adds up numbers one
+        by one (errors of 1e-4 to 1e-3 on 256x256 pictures, 1e-6 here) and takes twice the time.
+        """
+        (b, c, h, w), dtype = x.shape, x.dtype
+        x = settle(cast(x, np.float32), BIG).reshape(b, self.groups, -1, w)
+        x = settle(x - _mean(x), BIG)
+        deviation = F.sqrt(_mean(x * x) + self.eps)  # (B, groups, 1, 1)
+        scale = cast(self.weight, np.float32).reshape(1, self.groups, -1, 1) / deviation
+        x = settle(x, BIG).reshape(b, c, h, w) * scale.reshape(b, c, 1, 1)
+        return cast(settle(x, BIG) + cast(self.bias, np.float32).reshape(1, c, 1, 1), dtype)
+
+    def moments(self, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Return means and variances (B, groups) of (B, C, H, W), float64."""
+        x = cast(x, np.float32).reshape(x.shape[0], self.groups, -1, x.shape[3])
+        mean = _mean(x)
+        variance = _mean((x - mean) ** 2)
+        return _by_group(mean), _by_group(variance)
+
+    def normalise(self, x: Tensor, mean: np.ndarray, variance: np.ndarray) -> Tensor:
+        """Normalise (B, C, H, W) by means and variances (B, groups) that are known already."""
+        (b, c, _, _), dtype = x.shape, x.dtype
+        scale = np.repeat(1 / np.sqrt(variance + self.eps), c // self.groups, axis=1)
+        shift = -np.repeat(mean, c // self.groups, axis=1) * scale
+        weight = cast(self.weight, np.float32).reshape(1, c, 1, 1)
+        bias = cast(self.bias, np.float32).reshape(1, c, 1, 1)
+        scales, shifts = (
+            Tensor(v.reshape(b, c, 1, 1).astype(np.float32), device=x.device) * weight
+            for v in (scale, shift)
+        )
+        x = settle(cast(x, np.float32), BIG) * scales
+        return cast(settle(x, BIG) + (shifts + bias), dtype)
+
+
+def _mean(x: Tensor) -> Tensor:
+    """Return the means (B, groups, 1, 1), of each row first: short sums lose little."""
+    return F.mean(F.mean(x, axis=3, keepdims=True), axis=2, keepdims=True)
+
+
+def _by_group(x: Tensor) -> np.ndarray:
+    return np.asarray(x.numpy(), np.float64).reshape(x.shape[0], -1)
+
+
+def pooled(parts: list[tuple[int, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance (1, groups) of a picture from those of its parts.
+
+    Args:
+        parts: Cells, mean and variance (1, groups) of each part.
+    """
+    counts = np.array([count for count, _, _ in parts], np.float64)
+    weights = (counts / counts.sum()).reshape(-1, 1, 1)
+    means = np.stack([mean for _, mean, _ in parts])
+    mean = (weights * means).sum(0)
+    variances = np.stack([variance for _, _, variance in parts])
+    return mean, (weights * (variances + (means - mean) ** 2)).sum(0)
+
+
+class LayerNorm(M.Module):
+    """Normalisation of the last axis, eps 1e-5, with scale and shift."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = declare(width)
+        self.bias = declare(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (..., width)."""
+        return F.layer_norm(x, (x.shape[-1],), True, self.weight, self.bias, 1e-5)

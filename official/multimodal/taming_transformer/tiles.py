@@ -1,0 +1,230 @@
+"""Pass pictures of any size through an encoder or decoder in tiles: memory stays bounded.
+
+Convolutions look a few cells far: tiles that overlap by as much give what the whole picture gives.
+Normalisation looks at the whole picture: one normalisation after the other, all tiles are computed
+up to it, and its means and variances are gathered from them; what every tile is then normalised by
+are those of the whole. Attention runs on the whole picture, at the coarse resolutions that have it.
+So nothing is approximated: the price is time, about four times the arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Dict, Iterator, Sequence, Tuple
+
+import numpy as np
+from megengine import Tensor
+
+from .autoencoder import Decoder, Encoder, run
+from .blocks import AttnBlock, Downsample, Head, Layer, ResnetBlock, Upsample
+from .long_attention import attend
+from .norms import GroupNorm, pooled
+
+TILE = 1 << 25  # numbers in one activation of a tile: 512x512 cells of 128 channels
+KEPT = 1 << 28  # numbers between two sections from which on they are kept in float16
+MOST = 1 << 29  # numbers that are kept at all: beyond, two sections run as one
+LARGE = 1 << 20  # pixels above which a picture runs in tiles where nothing else is asked for
+
+Moments = Dict[GroupNorm, Tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Layers that run together on one tile after the other, or one that needs the whole picture.
+
+    Attributes:
+        layers: In order.
+        shrink: Input cells along one side of an output cell.
+        grow: Output cells along one side of an input cell.
+    """
+
+    layers: tuple[Layer, ...]
+    shrink: int
+    grow: int
+
+    @property
+    def reach(self) -> int:
+        """Cells of the coarse end by which tiles must overlap, to each side."""
+        cells = 0
+        for layer in reversed(self.layers):
+            cells = 0 if isinstance(layer, AttnBlock) else layer.reach(cells)
+        return -(-cells // self.shrink)
+
+    @property
+    def norms(self) -> list[GroupNorm]:
+        """The normalisations, in order."""
+        found: list[GroupNorm] = []
+        for layer in self.layers:
+            if isinstance(layer, ResnetBlock):
+                found += [layer.norm1, layer.norm2]
+            elif isinstance(layer, Head):
+                found.append(layer.norm)
+        return found
+
+    @property
+    def channels(self) -> int:
+        """Most channels of an activation."""
+        widths = [norm.weight.shape[0] for norm in self.norms]
+        for layer in self.layers:
+            if isinstance(layer, (Downsample, Upsample)):
+                widths.append(layer.conv.weight.shape[0])
+        return int(max(widths))
+
+
+@dataclass(frozen=True)
+class Span:
+    """Cells start .. stop of one axis that a tile gives, and outer ones that it needs for them."""
+
+    start: int
+    stop: int
+    outer_start: int
+    outer_stop: int
+
+    def inside(self, length: int) -> slice:
+        """Return where the given cells lie in an array of the tile's ``length`` cells."""
+        scale = length // (self.outer_stop - self.outer_start)
+        start = (self.start - self.outer_start) * scale
+        return slice(start, start + (self.stop - self.start) * scale)
+
+
+Tile = Tuple[Span, Span]  # rows, columns, in cells of the section's coarse end
+
+
+class _ReachedError(Exception):
+    """Ends a pass at the normalisation that it was for."""
+
+    def __init__(self, count: int, mean: np.ndarray, variance: np.ndarray):
+        super().__init__()
+        self.moments = count, mean, variance
+
+
+def run_network(network: Encoder | Decoder, x: Tensor, tiled: bool) -> Tensor:
+    """Pass pictures or latents (B, C, H, W) through a network, whole or one by one in tiles."""
+    if not tiled:
+        return network(x)
+    device = str(x.device)
+    results = [run_tiled(network.stages(), x[i : i + 1].numpy(), device) for i in range(x.shape[0])]
+    return Tensor(results[0] if len(results) == 1 else np.concatenate(results), device=device)
+
+
+def run_tiled(stages: Sequence[Sequence[Layer]], x: np.ndarray, device: str) -> np.ndarray:
+    """Pass one picture through a network, tile by tile.
+
+    Args:
+        stages: The network's layers by resolution (``Encoder.stages``, ``Decoder.stages``).
+        x: (1, C, H, W) of the network's dtype; the network's factor divides H and W.
+        device: MegEngine device of the network.
+
+    Returns:
+        What the network gives for the whole; activations of more than ``KEPT`` numbers have been
+        rounded to float16 between resolutions.
+    """
+    dtype = x.dtype
+    for section in _sections(stages, x.shape[2:]):
+        if isinstance(section.layers[0], AttnBlock):
+            x = attend(section.layers[0], x.astype(dtype, copy=False), device)
+        else:
+            x = _run_section(section, x, dtype, device)
+    return x.astype(dtype, copy=False)
+
+
+def _sections(stages: Sequence[Sequence[Layer]], size: tuple[int, ...]) -> Iterator[Section]:
+    """Split the layers at attention and between resolutions, where the result can be kept."""
+    ready: list[Layer] = []
+    height, width = size
+    for stage in stages:
+        for whole, group in groupby(stage, lambda layer: isinstance(layer, AttnBlock)):
+            layers = list(group)
+            if whole:
+                if ready:
+                    yield _section(ready)
+                ready = []
+                yield from (_section([layer]) for layer in layers)
+                continue
+            ready += layers
+        section = _section(stage)
+        height, width = (n // section.shrink * section.grow for n in (height, width))
+        if ready and (stage is stages[-1] or _channels(stage) * height * width <= MOST):
+            yield _section(ready)
+            ready = []
+
+
+def _section(layers: Sequence[Layer]) -> Section:
+    shrink = 2 ** sum(isinstance(layer, Downsample) for layer in layers)
+    grow = 2 ** sum(isinstance(layer, Upsample) for layer in layers)
+    return Section(tuple(layers), shrink, grow)
+
+
+def _channels(layers: Sequence[Layer]) -> int:
+    """Return the channels that the last residual block gives."""
+    return [layer.conv2.weight.shape[0] for layer in layers if isinstance(layer, ResnetBlock)][-1]
+
+
+def _run_section(section: Section, x: np.ndarray, dtype: np.dtype, device: str) -> np.ndarray:
+    """Pass (1, C, H, W) through a section tile by tile."""
+    tiles = list(_tiles(section, x.shape[2:]))
+    moments: Moments = {}
+    for norm in section.norms:
+        parts = []
+        for tile in tiles:
+            try:
+                stop = partial(_normalise_before, norm, moments, tile)
+                run(section.layers, _read(section, x, tile, dtype, device), stop)
+            except _ReachedError as reached:
+                parts.append(reached.moments)
+        moments[norm] = pooled(parts)
+    result = None
+    for tile in tiles:
+        part = _read(section, x, tile, dtype, device)
+        y = run(section.layers, part, lambda norm, h: norm.normalise(h, *moments[norm])).numpy()
+        if result is None:
+            shape = (1, y.shape[1], *(n // section.shrink * section.grow for n in x.shape[2:]))
+            result = np.empty(shape, np.float16 if np.prod(shape) > KEPT else dtype)
+        rows, columns = (slice(s.start * section.grow, s.stop * section.grow) for s in tile)
+        inner_rows, inner_columns = _inside(tile, y.shape)
+        result[:, :, rows, columns] = y[:, :, inner_rows, inner_columns]
+    if result is None:
+        raise ValueError(f"got a picture of shape {x.shape}, expected at least one cell")
+    return result
+
+
+def _normalise_before(
+    stop: GroupNorm, moments: Moments, tile: Tile, norm: GroupNorm, x: Tensor
+) -> Tensor:
+    """Normalise (1, C, H, W) of a tile, or leave with the moments of what the tile gives."""
+    if norm is not stop:
+        return norm.normalise(x, *moments[norm])
+    rows, columns = _inside(tile, x.shape)
+    inner = x[:, :, rows, columns]
+    raise _ReachedError(inner.shape[2] * inner.shape[3], *norm.moments(inner))
+
+
+def _inside(tile: Tile, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return where the cells that a tile gives lie in an activation (B, C, H, W) of it."""
+    return tile[0].inside(shape[2]), tile[1].inside(shape[3])
+
+
+def _read(section: Section, x: np.ndarray, tile: Tile, dtype: np.dtype, device: str) -> Tensor:
+    rows, columns = (
+        slice(span.outer_start * section.shrink, span.outer_stop * section.shrink) for span in tile
+    )
+    return Tensor(np.ascontiguousarray(x[:, :, rows, columns], dtype), device=device)
+
+
+def _tiles(section: Section, size: tuple[int, ...]) -> Iterator[Tile]:
+    """Cover the section's coarse end with tiles of about equal size."""
+    side = max(1, int((TILE / section.channels) ** 0.5) // (section.shrink * section.grow))
+    axes = []
+    for pixels in size:
+        cells = pixels // section.shrink
+        count = -(-cells // side)
+        edges = [cells * i // count for i in range(count + 1)]
+        axes.append(
+            [
+                Span(a, b, max(0, a - section.reach), min(cells, b + section.reach))
+                for a, b in zip(edges, edges[1:])
+            ]
+        )
+    return ((rows, columns) for rows in axes[0] for columns in axes[1])
