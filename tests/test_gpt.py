@@ -139,3 +139,13 @@ def test_linear_layers_give_the_same_in_both_forms(rows):
     x = np.random.RandomState(rows).standard_normal((1, rows, 24)).astype(np.float32)
     expected = x @ layer.weight.numpy().T + layer.bias.numpy()
     np.testing.assert_allclose(layer(Tensor(x)).numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("offset", [-1000.0, -100.0, 0.0, 100.0, 1000.0])
+def test_softmax_holds_wherever_the_numbers_lie(offset):
+    from official.multimodal.taming_transformer.layers import softmax
+
+    x = np.random.RandomState(0).standard_normal((3, 1, 7)).astype(np.float32) + np.float32(offset)
+    weights = np.exp(x.astype(np.float64) - x.max(-1, keepdims=True))
+    expected = weights / weights.sum(-1, keepdims=True)
+    np.testing.assert_allclose(softmax(Tensor(x)).numpy(), expected, rtol=1e-5)

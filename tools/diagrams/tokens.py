@@ -12,6 +12,7 @@ from megengine import Tensor
 
 from official.multimodal.taming_transformer.gpt import GPT
 from official.multimodal.taming_transformer.labels import colourise_labels, one_hot
+from official.multimodal.taming_transformer.layers import softmax
 from official.multimodal.taming_transformer.sampling import SamplingParams, filter_logits
 from official.multimodal.taming_transformer.zoo import model_row
 from tools.diagrams.stock import Stock
@@ -53,7 +54,7 @@ def look(gpt: GPT, tokens: np.ndarray) -> Look:
         width = h.shape[2] // heads
         q = block.attn.query(h)[:, -1].reshape(heads, 1, width)
         k = block.attn.key(h).reshape(t, heads, width).transpose(1, 2, 0)
-        weights.append(F.softmax(F.matmul(q, k) * width**-0.5, axis=-1).numpy()[:, 0])
+        weights.append(softmax(F.matmul(q, k) * width**-0.5).numpy()[:, 0])
         x = block(x, mask, cache, layer)
     logits = gpt.head(gpt.ln_f(x))[0, -1].numpy()
     return Look(np.stack(weights), logits)

@@ -13,7 +13,7 @@ import megengine.module as M
 import numpy as np
 from megengine import Tensor
 
-from .layers import BIG, Conv2d, settle, swish
+from .layers import BIG, Conv2d, settle, softmax, swish
 from .norms import GroupNorm
 
 Normalise = Callable[[GroupNorm, Tensor], Tensor]
@@ -70,7 +70,7 @@ class AttnBlock(M.Module):
         rows = max(1, ATTENTION_CHUNK // (b * n))
         gathered = []
         for start in range(0, n, rows):
-            weights = F.softmax(F.matmul(q[:, start : start + rows], k), axis=2)  # (B, rows, N)
+            weights = softmax(F.matmul(q[:, start : start + rows], k))  # (B, rows, N)
             gathered.append(F.matmul(v, weights, transpose_b=True))  # (B, C, rows)
         h = gathered[0] if len(gathered) == 1 else F.concat(gathered, axis=2)
         return settle(x + self.proj_out(h.reshape(b, c, height, width)))

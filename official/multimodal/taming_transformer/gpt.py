@@ -24,6 +24,7 @@ from .layers import (
     from_columns,
     gelu,
     settle,
+    softmax,
     to_columns,
 )
 from .norms import LayerNorm
@@ -61,6 +62,8 @@ def attend(q: Tensor, segments: tuple[Segment, ...], mask: Tensor | None) -> Ten
         (B, n_head, T, head_dim).
     """
     scores = [_scores(q, s) for s in segments]
+    if q.shape[2] == 1:
+        return _attend_one(scores, segments)
     if mask is not None:
         scores[-1] = scores[-1] + mask
     largest = scores[0].max(axis=-1, keepdims=True)
@@ -69,6 +72,19 @@ def attend(q: Tensor, segments: tuple[Segment, ...], mask: Tensor | None) -> Ten
     weights = [F.exp(part - largest) for part in scores]
     total = sum(part.sum(axis=-1, keepdims=True) for part in weights)
     return sum(_gather(w, s) for w, s in zip(weights, segments)) / total
+
+
+def _attend_one(scores: list[Tensor], segments: tuple[Segment, ...]) -> Tensor:
+    """Attend with one query: few numbers, so that fewer operators are faster than fewer copies."""
+    if len(scores) == 1:
+        return _gather(softmax(scores[0]), segments[0])
+    weights = softmax(F.concat(scores, axis=-1))
+    ends = np.cumsum([segment.length for segment in segments])
+    starts = ends - [segment.length for segment in segments]
+    return sum(
+        _gather(weights[..., int(start) : int(end)], segment)
+        for start, end, segment in zip(starts, ends, segments)
+    )
 
 
 class CausalSelfAttention(M.Module):
@@ -86,6 +102,8 @@ class CausalSelfAttention(M.Module):
         """Project (B, T, C), or its columns, and split into (B, n_head, T, head_dim)."""
         b, t, c = x.shape
         if columns is None:
+            if t == 1:  # nothing to swap
+                return part(x).reshape(b, self.n_head, 1, c // self.n_head)
             return part(x).reshape(b, t, self.n_head, c // self.n_head).transpose(0, 2, 1, 3)
         y = part.on_columns(columns).reshape(self.n_head, c // self.n_head, b, t)
         return y.transpose(2, 0, 3, 1)
@@ -105,7 +123,7 @@ class CausalSelfAttention(M.Module):
         b, t, c = x.shape
         q = self._heads(self.query, x, columns) * (c // self.n_head) ** -0.5
         y = attend(q, segments, mask)
-        return self.proj(y.transpose(0, 2, 1, 3).reshape(b, t, c))
+        return self.proj((y if t == 1 else y.transpose(0, 2, 1, 3)).reshape(b, t, c))
 
 
 class Block(M.Module):
