@@ -48,46 +48,44 @@ class KVCache:
     """
 
     def __init__(self, n_layer: int):
-        # layer -> closed segments, and the one (or none) that small runs are added to
+        # of each layer: segments that are closed, the run that follows them, and its newest tokens,
+        # which are joined to it TAIL at a time; the last two are one segment or none
         self._frozen: list[tuple[Segment, ...]] = [()] * n_layer
+        self._run: list[tuple[Segment, ...]] = [()] * n_layer
         self._tail: list[tuple[Segment, ...]] = [()] * n_layer
 
     @property
     def length(self) -> int:
         """Tokens held (the same for every layer between two forward passes)."""
-        return sum(s.length for s in self._frozen[-1] + self._tail[-1])
+        return sum(s.length for s in self._segments(-1))
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the keys and values take."""
-        return sum(s.nbytes for layer in self._frozen + self._tail for s in layer)
+        return sum(s.nbytes for i in range(len(self._tail)) for s in self._segments(i))
 
     def fork(self) -> KVCache:
         """Return a cache with the same past and a future of its own."""
         other = KVCache(len(self._frozen))
-        other._frozen, other._tail = list(self._frozen), list(self._tail)
+        other._frozen, other._run = list(self._frozen), list(self._run)
+        other._tail = list(self._tail)
         return other
 
     def freeze(self) -> None:
         """Close the present run: later tokens start a new one, of any batch size."""
         for i, tail in enumerate(self._tail):
             if tail:
-                self._frozen[i] += (_join(tail),)
-                self._tail[i] = ()
+                self._frozen[i] += (_join(self._run[i] + tail),)
+                self._run[i] = self._tail[i] = ()
 
     def extend(self, layer: int, new: Segment) -> tuple[Segment, ...]:
         """Append a run to a layer and return all its segments, the new tokens in the last."""
         tail = self._tail[layer]
         if tail and (new.length > 1 or tail[0].length + new.length > TAIL):
-            self._frozen[layer] = _push(self._frozen[layer], tail[0])
+            self._run[layer] = (_join(self._run[layer] + tail),)
             tail = ()
         self._tail[layer] = (_join((*tail, new)),)
-        return self._frozen[layer] + self._tail[layer]
+        return self._segments(layer)
 
-
-def _push(frozen: tuple[Segment, ...], run: Segment) -> tuple[Segment, ...]:
-    """Append a run, joining neighbours as a binary counter does: O(T log T) copies in all."""
-    while frozen and frozen[-1].length <= run.length and frozen[-1].k.shape[0] == run.k.shape[0]:
-        run = _join((frozen[-1], run))
-        frozen = frozen[:-1]
-    return (*frozen, run)
+    def _segments(self, layer: int) -> tuple[Segment, ...]:
+        return self._frozen[layer] + self._run[layer] + self._tail[layer]
