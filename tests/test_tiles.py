@@ -5,7 +5,7 @@ import pytest
 from megengine import Tensor
 
 from official.multimodal.taming_transformer import tiles, vqgan
-from official.multimodal.taming_transformer.blocks import AttnBlock
+from official.multimodal.taming_transformer.blocks import AttnBlock, Head
 from official.multimodal.taming_transformer.config import DDConfig, VQModelConfig
 from official.multimodal.taming_transformer.long_attention import attend
 from tests.tiny import VQ, filled, tiny_vqgan
@@ -56,15 +56,21 @@ def test_tiles_give_what_the_whole_picture_gives(config, cells, monkeypatch):
     assert max(compare(tiny_vqgan(config))) < 2e-5
 
 
-@pytest.mark.parametrize("most", [1 << 10, 1 << 13])
-def test_sections_that_cannot_be_kept_apart_run_as_one(most, monkeypatch):
+@pytest.mark.parametrize("kept", [1 << 20, 1 << 13, 1 << 10])
+@pytest.mark.parametrize("most", [1 << 20, 1 << 13, 1 << 10])
+def test_sections_that_cannot_be_kept_apart_run_as_one(most, kept, monkeypatch):
     monkeypatch.setattr(tiles, "TILE", 16 * 16 * 64)
     model = tiny_vqgan(CONFIGS["f8"])
     stages, size = model.decoder.stages(), (6, 5)
     apart = len(list(tiles._sections(stages, size)))
     monkeypatch.setattr(tiles, "MOST", most)
-    assert len(list(tiles._sections(stages, size))) < apart
-    assert max(compare(model)) < 2e-5
+    monkeypatch.setattr(tiles, "KEPT", kept)
+    parts = list(tiles._sections(stages, size))
+    assert [layer for part in parts for layer in part.layers] == [
+        layer for stage in stages for layer in stage if not isinstance(layer, Head)
+    ] + [parts[-1].layers[-1]]
+    assert (len(parts) < apart) == (kept < 1 << 20)
+    assert max(compare(model)) < (2e-5 if kept == 1 << 20 else 5e-3)
 
 
 def test_what_is_kept_in_float16_deviates_little(monkeypatch):

@@ -12,8 +12,8 @@ from megengine import Tensor
 
 from .layers import Conv2d, Embedding, cast
 
-# Distances or logits held at once: (cells, n_embed) float32, 64 MB.
-DISTANCE_CHUNK = 1 << 24
+# Distances or logits held at once: (cells, n_embed) float32, 16 MB.
+DISTANCE_CHUNK = 1 << 22
 
 
 class VectorQuantizer(M.Module):

@@ -4,14 +4,13 @@ Convolutions look a few cells far: tiles that overlap by as much give what the w
 Normalisation looks at the whole picture: one normalisation after the other, all tiles are computed
 up to it, and its means and variances are gathered from them; what every tile is then normalised by
 are those of the whole. Attention runs on the whole picture, at the coarse resolutions that have it.
-So nothing is approximated: the price is time, about four times the arithmetic.
+So nothing is approximated: the price is time, one and a half to four times the arithmetic.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from typing import Dict, Iterator, Sequence, Tuple
 
 import numpy as np
@@ -21,10 +20,11 @@ from .autoencoder import Decoder, Encoder, run
 from .blocks import AttnBlock, Downsample, Head, Layer, ResnetBlock, Upsample
 from .long_attention import attend
 from .norms import GroupNorm, pooled
+from .runtime import release_memory
 
-TILE = 1 << 25  # numbers in one activation of a tile: 512x512 cells of 128 channels
-KEPT = 1 << 28  # numbers between two sections from which on they are kept in float16
-MOST = 1 << 29  # numbers that are kept at all: beyond, two sections run as one
+TILE = 1 << 23  # numbers in one activation of a tile: 256x256 cells of 128 channels
+KEPT = 1 << 27  # numbers between two sections that are kept in float32: 512 MB
+MOST = 1 << 29  # numbers between two resolutions that are kept at all, in float16
 LARGE = 1 << 20  # pixels above which a picture runs in tiles where nothing else is asked for
 
 Moments = Dict[GroupNorm, Tuple[np.ndarray, np.ndarray]]
@@ -119,7 +119,7 @@ def run_tiled(stages: Sequence[Sequence[Layer]], x: np.ndarray, device: str) -> 
 
     Returns:
         What the network gives for the whole; activations of more than ``KEPT`` numbers have been
-        rounded to float16 between resolutions.
+        rounded to float16 between resolutions (f16 models: beyond 2048x2048 pixels).
     """
     dtype = x.dtype
     for section in _sections(stages, x.shape[2:]):
@@ -127,26 +127,33 @@ def run_tiled(stages: Sequence[Sequence[Layer]], x: np.ndarray, device: str) -> 
             x = attend(section.layers[0], x.astype(dtype, copy=False), device)
         else:
             x = _run_section(section, x, dtype, device)
+        release_memory()  # what came before was of other sizes: nothing fits into its holes
     return x.astype(dtype, copy=False)
 
 
 def _sections(stages: Sequence[Sequence[Layer]], size: tuple[int, ...]) -> Iterator[Section]:
-    """Split the layers at attention and between resolutions, where the result can be kept."""
+    """Split the layers at attention, and where the numbers in between can be kept.
+
+    The more sections, the less is computed anew for every normalisation: a residual block of its
+    own costs three convolutions instead of two, a stage of seven normalisations four times as many.
+    """
     ready: list[Layer] = []
-    height, width = size
+    cells = size[0] * size[1]
     for stage in stages:
-        for whole, group in groupby(stage, lambda layer: isinstance(layer, AttnBlock)):
-            layers = list(group)
-            if whole:
-                if ready:
-                    yield _section(ready)
+        for layer in stage:
+            if isinstance(layer, AttnBlock) and ready:
+                yield _section(ready)
                 ready = []
-                yield from (_section([layer]) for layer in layers)
-                continue
-            ready += layers
-        section = _section(stage)
-        height, width = (n // section.shrink * section.grow for n in (height, width))
-        if ready and (stage is stages[-1] or _channels(stage) * height * width <= MOST):
+            ready.append(layer)
+            if isinstance(layer, (Downsample, Upsample)):
+                section = _section([layer])
+                cells = cells * section.grow**2 // section.shrink**2
+            if isinstance(layer, AttnBlock) or (
+                isinstance(layer, ResnetBlock) and _channels([layer]) * cells <= KEPT
+            ):
+                yield _section(ready)
+                ready = []
+        if ready and (stage is stages[-1] or _channels(stage) * cells <= MOST):
             yield _section(ready)
             ready = []
 
@@ -181,7 +188,7 @@ def _run_section(section: Section, x: np.ndarray, dtype: np.dtype, device: str) 
         y = run(section.layers, part, lambda norm, h: norm.normalise(h, *moments[norm])).numpy()
         if result is None:
             shape = (1, y.shape[1], *(n // section.shrink * section.grow for n in x.shape[2:]))
-            result = np.empty(shape, np.float16 if np.prod(shape) > KEPT else dtype)
+            result = np.empty(shape, dtype if np.prod(shape) <= KEPT else np.float16)
         rows, columns = (slice(s.start * section.grow, s.stop * section.grow) for s in tile)
         inner_rows, inner_columns = _inside(tile, y.shape)
         result[:, :, rows, columns] = y[:, :, inner_rows, inner_columns]
