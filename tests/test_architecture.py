@@ -19,8 +19,8 @@ FILE_LINES, FUNCTION_LINES, POSITIONAL = 250, 45, 6
 
 WRAPPERS = "reconstruction conditional fast completion"
 NETWORKS = (
-    "autoencoder blocks norms tiles long_attention quantize vqgan dvae gpt cond_stage net2net "
-    "layers"
+    "autoencoder blocks norms tiles tile_grid long_attention quantize vqgan dvae dvae_blocks gpt "
+    "cond_stage net2net layers"
 )
 TABLE = "zoo registry"
 GETTING = "weights install download cache archive origins"

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from megengine import Tensor
 
-from official.multimodal.taming_transformer import tiles, vqgan
+from official.multimodal.taming_transformer import dvae, tiles, vqgan
 from official.multimodal.taming_transformer.blocks import AttnBlock, Head
-from official.multimodal.taming_transformer.config import DDConfig, VQModelConfig
+from official.multimodal.taming_transformer.config import DDConfig, DVAEConfig, VQModelConfig
+from official.multimodal.taming_transformer.dvae import DVAE
 from official.multimodal.taming_transformer.long_attention import attend
+from official.multimodal.taming_transformer.tile_grid import cover
 from tests.tiny import VQ, filled, tiny_vqgan
 
 
@@ -119,3 +121,16 @@ def test_large_pictures_run_in_tiles_unless_told_otherwise(monkeypatch):
         model.decode(z_q, choice)
         model.decode_code(indices, choice)
     assert tiled == [False] * 3 + [True] * 3 + [False] * 3 + [True] * 3
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_openai_s_network_in_tiles_gives_what_the_whole_picture_gives(blocks, monkeypatch):
+    model = filled(DVAE(DVAEConfig(n_hid=8, n_blk_per_group=blocks, n_init=4, n_embed=50)), 1.0)
+    monkeypatch.setattr(dvae, "TILE", 8)
+    x = Tensor(picture(2, 3, 8 * 50, 8 * 20))
+    z_q, indices = model.encode(x, tiled=False)
+    assert len(np.unique(indices.numpy())) > 2
+    assert (model.encode(x, tiled=True)[1].numpy() == indices.numpy()).all()
+    assert largest_difference(model.decode(z_q, True), model.decode(z_q, False)) < 1e-5
+    monkeypatch.setattr(dvae, "cover", lambda size, side, reach: cover(size, side, 2))
+    assert largest_difference(model.decode(z_q, True), model.decode(z_q, False)) > 1e-4

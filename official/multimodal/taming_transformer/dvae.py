@@ -5,131 +5,23 @@ Source: dall_e/encoder.py, decoder.py and utils.py of openai/DALL-E @5be4b23.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Callable
+
 import megengine.functional as F
-import megengine.module as M
 import numpy as np
 from megengine import Tensor
 
 from .config import DVAEConfig
-from .layers import Network, cast, declare, double, settle
+from .dvae_blocks import GROUPS, Blocks, Half
+from .layers import Network, cast
+from .tile_grid import assemble, cover, read
+from .tiles import LARGE
 from .vqgan import check_indices, check_picture
 
 # The logit-Laplace likelihood keeps pixels away from 0 and 1 by this much.
 LOGIT_LAPLACE_EPS = 0.1
-GROUPS = 4
-
-
-class Conv(M.Module):
-    """A square convolution whose parameters are called ``w`` and ``b``, as in the checkpoint."""
-
-    def __init__(self, n_in: int, n_out: int, kernel: int):
-        super().__init__()
-        self.padding = (kernel - 1) // 2
-        self.w = declare(n_out, n_in, kernel, kernel)
-        self.b = declare(n_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, n_in, H, W) to (B, n_out, H, W)."""
-        return F.conv2d(x, self.w, self.b.reshape(1, -1, 1, 1), padding=self.padding)
-
-
-class ResPath(M.Module):
-    """Four convolutions, each after a ReLU."""
-
-    def __init__(self, n_in: int, n_out: int, kernels: tuple[int, ...]):
-        super().__init__()
-        hidden = n_out // 4
-        widths = (n_in, hidden, hidden, hidden, n_out)
-        self.conv_1 = Conv(widths[0], widths[1], kernels[0])
-        self.conv_2 = Conv(widths[1], widths[2], kernels[1])
-        self.conv_3 = Conv(widths[2], widths[3], kernels[2])
-        self.conv_4 = Conv(widths[3], widths[4], kernels[3])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Run the path."""
-        for conv in (self.conv_1, self.conv_2, self.conv_3, self.conv_4):
-            x = conv(F.relu(x))
-        return x
-
-
-class Block(M.Module):
-    """Residual block: ``id_path(x) + post_gain * res_path(x)``."""
-
-    def __init__(self, n_in: int, n_out: int, kernels: tuple[int, ...], post_gain: float):
-        super().__init__()
-        self.post_gain = post_gain
-        self.changes_width = n_in != n_out
-        if self.changes_width:
-            self.id_path = Conv(n_in, n_out, 1)
-        self.res_path = ResPath(n_in, n_out, kernels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, n_in, H, W) to (B, n_out, H, W)."""
-        shortcut = self.id_path(x) if self.changes_width else x
-        return shortcut + self.post_gain * self.res_path(x)
-
-
-class Group(M.Module):
-    """The blocks of one resolution, ``block_1`` and on."""
-
-    def __init__(self, n_in: int, n_out: int, count: int, kernels: tuple[int, ...], gain: float):
-        super().__init__()
-        self.count = count
-        for i in range(count):
-            setattr(self, f"block_{i + 1}", Block(n_in if i == 0 else n_out, n_out, kernels, gain))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Run the blocks."""
-        for i in range(self.count):
-            x = settle(getattr(self, f"block_{i + 1}")(x))
-        return x
-
-
-class Output(M.Module):
-    """ReLU and a 1x1 convolution."""
-
-    def __init__(self, n_in: int, n_out: int):
-        super().__init__()
-        self.conv = Conv(n_in, n_out, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, n_in, h, w) to (B, n_out, h, w)."""
-        return self.conv(F.relu(x))
-
-
-class Blocks(M.Module):
-    """Input convolution, four groups with a resize after the first three, output."""
-
-    def __init__(self, widths: list[int], n_out: int, config: DVAEConfig, encoder: bool):
-        super().__init__()
-        kernels = (3, 3, 3, 1) if encoder else (1, 3, 3, 3)
-        gain = 1 / (GROUPS * config.n_blk_per_group) ** 2
-        self.encoder = encoder
-        self.input = Conv(3, widths[0], 7) if encoder else Conv(config.n_embed, widths[0], 1)
-        for i in range(GROUPS):
-            group = Group(widths[i], widths[i + 1], config.n_blk_per_group, kernels, gain)
-            setattr(self, f"group_{i + 1}", group)
-        self.output = Output(widths[-1], n_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Run the groups and the output on the input convolution's result."""
-        for i in range(GROUPS):
-            x = getattr(self, f"group_{i + 1}")(x)
-            if i < GROUPS - 1:
-                x = F.max_pool2d(x, 2, 2) if self.encoder else double(x)
-        return self.output(x)
-
-
-class Half(M.Module):
-    """Holds ``blocks``, the name that OpenAI's files give to everything."""
-
-    def __init__(self, blocks: Blocks):
-        super().__init__()
-        self.blocks = blocks
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Run the blocks."""
-        return self.blocks(x)
+TILE = 32  # cells along a side of a tile
 
 
 class DVAE(Network):
@@ -165,6 +57,8 @@ class DVAE(Network):
     def encode_to_prequant(self, x: Tensor) -> Tensor:
         """Return the logits (B, n_embed, H/8, W/8) of pictures (B, 3, H, W) in [-1, 1].
 
+        All at once, whatever the size: they are 8192 numbers a cell.
+
         Raises:
             ValueError: The shape is not (B, 3, H, W) with multiples of 8.
         """
@@ -173,11 +67,13 @@ class DVAE(Network):
         blocks = self.encoder.blocks
         return blocks(blocks.input(cast((x + 1) * (span / 2) + low, self.dtype)))
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, x: Tensor, tiled: bool | None = None) -> tuple[Tensor, Tensor]:
         """Encode and quantize.
 
         Args:
             x: Pictures (B, 3, H, W) in [-1, 1].
+            tiled: Run in tiles, with bounded memory and the same result; ``None``: if the pictures
+                have more than 1024x1024 pixels.
 
         Returns:
             ``z_q`` (B, n_init, H/8, W/8), the decoder's first layer on the one-hot codes, and
@@ -186,8 +82,15 @@ class DVAE(Network):
         Raises:
             ValueError: As ``encode_to_prequant``.
         """
-        indices = F.argmax(self.encode_to_prequant(x), axis=1)
+        check_picture(x, self.in_channels, self.downsampling)
+        if x.shape[2] * x.shape[3] > LARGE if tiled is None else tiled:
+            indices = self._in_tiles(self._codes, x, shrink=self.downsampling)
+        else:
+            indices = self._codes(x)
         return self.lookup(indices), indices
+
+    def _codes(self, x: Tensor) -> Tensor:
+        return F.argmax(self.encode_to_prequant(x), axis=1)
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Return ``z_q`` (B, n_init, h, w) of integer indices (B, h, w).
@@ -198,8 +101,10 @@ class DVAE(Network):
         table = layer.w.reshape(layer.w.shape[0], -1).transpose(1, 0)  # (n_embed, n_init)
         return F.embedding(indices, table).transpose(0, 3, 1, 2) + layer.b.reshape(1, -1, 1, 1)
 
-    def decode(self, z_q: Tensor) -> Tensor:
+    def decode(self, z_q: Tensor, tiled: bool | None = None) -> Tensor:
         """Decode ``z_q`` (B, n_init, h, w) to pictures (B, 3, 8h, 8w) in [-1, 1].
+
+        ``tiled`` as for ``encode``.
 
         Raises:
             ValueError: The shape is not the model's.
@@ -209,19 +114,41 @@ class DVAE(Network):
                 f"got a latent of shape {tuple(z_q.shape)}, "
                 f"expected (B, {self.config.n_init}, h, w)"
             )
+        if tiled is None:
+            tiled = z_q.shape[2] * z_q.shape[3] * self.downsampling**2 > LARGE
+        if tiled:
+            return self._in_tiles(self._pixels, z_q, grow=self.downsampling)
+        return self._pixels(z_q)
+
+    def _pixels(self, z_q: Tensor) -> Tensor:
         pixels = F.sigmoid(cast(self.decoder.blocks(cast(z_q, self.dtype)), np.float32)[:, :3])
         low, span = LOGIT_LAPLACE_EPS, 1 - 2 * LOGIT_LAPLACE_EPS
         return F.clip((pixels - low) / span, 0, 1) * 2 - 1
 
-    def decode_code(self, indices: Tensor) -> Tensor:
+    def decode_code(self, indices: Tensor, tiled: bool | None = None) -> Tensor:
         """Decode integer indices (B, h, w) in 0 .. n_embed - 1 to pictures (B, 3, 8h, 8w).
+
+        ``tiled`` as for ``encode``.
 
         Raises:
             ValueError: The shape is not (B, h, w), or an index is outside the codebook.
         """
         check_indices(indices, self.n_embed)
-        return self.decode(self.lookup(indices))
+        return self.decode(self.lookup(indices), tiled)
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct pictures (B, 3, H, W) through the codebook."""
         return self.decode(self.encode(x)[0])
+
+    def _in_tiles(
+        self, network: Callable[[Tensor], Tensor], x: Tensor, shrink: int = 1, grow: int = 1
+    ) -> Tensor:
+        """Pass (B, C, H, W) through convolutions alone, picture by picture and tile by tile."""
+        # every block has three 3x3 convolutions, at 1, 2, 4 or 8 pixels a cell; the input has 7x7
+        reach = -(-(3 + 45 * self.config.n_blk_per_group) // self.downsampling)
+        tiles = cover((x.shape[2] // shrink, x.shape[3] // shrink), TILE, reach)
+        device, results = str(x.device), []
+        for i in range(x.shape[0]):
+            part = partial(read, x[i : i + 1].numpy(), scale=shrink, device=device)
+            results.append(assemble(network, part, tiles, grow))
+        return Tensor(np.concatenate(results), device=device)

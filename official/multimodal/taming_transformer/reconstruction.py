@@ -44,7 +44,8 @@ class Reconstruction:
         size: The picture's shorter side is resized to this (antialiased Lanczos) and the middle
             square is cut out, as in the original; ``"model"`` is the side that the model was
             trained on (256). ``None`` keeps the whole picture at its own size: it is padded at the
-            bottom and right by reflection to what the model can take, and cropped back.
+            bottom and right by reflection to what the model can take, and cropped back. VQGANs run
+            more than 1024x1024 pixels in tiles: bounded memory, the same result (``tiles``).
 
     Raises:
         TypeError: ``model`` is no first-stage model.

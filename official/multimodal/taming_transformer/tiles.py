@@ -21,6 +21,7 @@ from .blocks import AttnBlock, Downsample, Head, Layer, ResnetBlock, Upsample
 from .long_attention import attend
 from .norms import GroupNorm, pooled
 from .runtime import release_memory
+from .tile_grid import Tile, assemble, cover, inside, read
 
 TILE = 1 << 23  # numbers in one activation of a tile: 256x256 cells of 128 channels
 KEPT = 1 << 27  # numbers between two sections that are kept in float32: 512 MB
@@ -71,25 +72,6 @@ class Section:
             if isinstance(layer, (Downsample, Upsample)):
                 widths.append(layer.conv.weight.shape[0])
         return int(max(widths))
-
-
-@dataclass(frozen=True)
-class Span:
-    """Cells start .. stop of one axis that a tile gives, and outer ones that it needs for them."""
-
-    start: int
-    stop: int
-    outer_start: int
-    outer_stop: int
-
-    def inside(self, length: int) -> slice:
-        """Return where the given cells lie in an array of the tile's ``length`` cells."""
-        scale = length // (self.outer_stop - self.outer_start)
-        start = (self.start - self.outer_start) * scale
-        return slice(start, start + (self.stop - self.start) * scale)
-
-
-Tile = Tuple[Span, Span]  # rows, columns, in cells of the section's coarse end
 
 
 class _ReachedError(Exception):
@@ -171,30 +153,27 @@ def _channels(layers: Sequence[Layer]) -> int:
 
 def _run_section(section: Section, x: np.ndarray, dtype: np.dtype, device: str) -> np.ndarray:
     """Pass (1, C, H, W) through a section tile by tile."""
-    tiles = list(_tiles(section, x.shape[2:]))
+    factor = section.shrink * section.grow
+    side = max(1, int((TILE / section.channels) ** 0.5) // factor)  # in cells of the coarse end
+    cells = x.shape[2] // section.shrink, x.shape[3] // section.shrink
+    tiles = cover(cells, side, section.reach)
     moments: Moments = {}
     for norm in section.norms:
         parts = []
         for tile in tiles:
             try:
                 stop = partial(_normalise_before, norm, moments, tile)
-                run(section.layers, _read(section, x, tile, dtype, device), stop)
+                run(section.layers, read(x, tile, section.shrink, device, dtype), stop)
             except _ReachedError as reached:
                 parts.append(reached.moments)
         moments[norm] = pooled(parts)
-    result = None
-    for tile in tiles:
-        part = _read(section, x, tile, dtype, device)
-        y = run(section.layers, part, lambda norm, h: norm.normalise(h, *moments[norm])).numpy()
-        if result is None:
-            shape = (1, y.shape[1], *(n // section.shrink * section.grow for n in x.shape[2:]))
-            result = np.empty(shape, dtype if np.prod(shape) <= KEPT else np.float16)
-        rows, columns = (slice(s.start * section.grow, s.stop * section.grow) for s in tile)
-        inner_rows, inner_columns = _inside(tile, y.shape)
-        result[:, :, rows, columns] = y[:, :, inner_rows, inner_columns]
-    if result is None:
-        raise ValueError(f"got a picture of shape {x.shape}, expected at least one cell")
-    return result
+    return assemble(
+        lambda part: run(section.layers, part, lambda norm, h: norm.normalise(h, *moments[norm])),
+        lambda tile: read(x, tile, section.shrink, device, dtype),
+        tiles,
+        section.grow,
+        KEPT,
+    )
 
 
 def _normalise_before(
@@ -203,35 +182,6 @@ def _normalise_before(
     """Normalise (1, C, H, W) of a tile, or leave with the moments of what the tile gives."""
     if norm is not stop:
         return norm.normalise(x, *moments[norm])
-    rows, columns = _inside(tile, x.shape)
+    rows, columns = inside(tile, x.shape)
     inner = x[:, :, rows, columns]
     raise _ReachedError(inner.shape[2] * inner.shape[3], *norm.moments(inner))
-
-
-def _inside(tile: Tile, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Return where the cells that a tile gives lie in an activation (B, C, H, W) of it."""
-    return tile[0].inside(shape[2]), tile[1].inside(shape[3])
-
-
-def _read(section: Section, x: np.ndarray, tile: Tile, dtype: np.dtype, device: str) -> Tensor:
-    rows, columns = (
-        slice(span.outer_start * section.shrink, span.outer_stop * section.shrink) for span in tile
-    )
-    return Tensor(np.ascontiguousarray(x[:, :, rows, columns], dtype), device=device)
-
-
-def _tiles(section: Section, size: tuple[int, ...]) -> Iterator[Tile]:
-    """Cover the section's coarse end with tiles of about equal size."""
-    side = max(1, int((TILE / section.channels) ** 0.5) // (section.shrink * section.grow))
-    axes = []
-    for pixels in size:
-        cells = pixels // section.shrink
-        count = -(-cells // side)
-        edges = [cells * i // count for i in range(count + 1)]
-        axes.append(
-            [
-                Span(a, b, max(0, a - section.reach), min(cells, b + section.reach))
-                for a, b in zip(edges, edges[1:])
-            ]
-        )
-    return ((rows, columns) for rows in axes[0] for columns in axes[1])
