@@ -23,7 +23,7 @@ from .norms import GroupNorm, pooled
 from .runtime import release_memory
 from .tile_grid import Tile, assemble, cover, inside, read
 
-TILE = 1 << 23  # numbers in one activation of a tile: 256x256 cells of 128 channels
+TILE = 1 << 22  # numbers in one activation of a tile: 181x181 cells of 128 channels
 KEPT = 1 << 27  # numbers between two sections that are kept in float32: 512 MB
 MOST = 1 << 29  # numbers between two resolutions that are kept at all, in float16
 LARGE = 1 << 20  # pixels above which a picture runs in tiles where nothing else is asked for
