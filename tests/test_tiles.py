@@ -51,15 +51,16 @@ def compare(model, batch: int = 1, size: tuple[int, int] = (48, 40)) -> tuple[fl
     )
 
 
-@pytest.mark.parametrize("cells", [8, 24, 1 << 20])
+@pytest.mark.parametrize("cells", [8, 1 << 20])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_tiles_give_what_the_whole_picture_gives(config, cells, monkeypatch):
     monkeypatch.setattr(tiles, "TILE", cells * cells * 64)
     assert max(compare(tiny_vqgan(config))) < 2e-5
 
 
-@pytest.mark.parametrize("kept", [1 << 20, 1 << 13, 1 << 10])
-@pytest.mark.parametrize("most", [1 << 20, 1 << 13, 1 << 10])
+@pytest.mark.parametrize(
+    ("most", "kept"), [(1 << 10, 1 << 20), (1 << 20, 1 << 13), (1 << 13, 1 << 10)]
+)
 def test_sections_that_cannot_be_kept_apart_run_as_one(most, kept, monkeypatch):
     monkeypatch.setattr(tiles, "TILE", 16 * 16 * 64)
     model = tiny_vqgan(CONFIGS["f8"])
@@ -98,7 +99,7 @@ def test_tiles_that_overlap_too_little_would_not_do(monkeypatch):
     assert max(compare(tiny_vqgan(CONFIGS["f8"]))) > 1e-3
 
 
-@pytest.mark.parametrize("part", [1, 7, 35, 100])
+@pytest.mark.parametrize("part", [6, 35, 100])
 def test_attention_in_parts_equals_attention_at_once(part):
     block = filled(AttnBlock(32))
     x = picture(1, 32, 5, 7)
