@@ -1,5 +1,10 @@
 """Pictures in tiles: the same numbers as at once."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from megengine import Tensor
@@ -135,3 +140,14 @@ def test_openai_s_network_in_tiles_gives_what_the_whole_picture_gives(blocks, mo
     assert largest_difference(model.decode(z_q, True), model.decode(z_q, False)) < 1e-5
     monkeypatch.setattr(dvae, "cover", lambda size, side, reach: cover(size, side, 2))
     assert largest_difference(model.decode(z_q, True), model.decode(z_q, False)) > 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
+def test_a_large_picture_takes_little_memory(tmp_path):
+    """At once, this one takes more than 4 GB."""
+    script = Path(__file__).resolve().parent.parent / "benchmarks" / "large.py"
+    figures = tmp_path / "large.json"
+    command = [sys.executable, script, "--side", "1280", "--model", "scenes_vqgan"]
+    subprocess.run([*command, "--json", figures], check=True, timeout=1200, cwd=tmp_path)
+    assert json.loads(figures.read_text())["tiled"]["peak_mb"] < 1400
