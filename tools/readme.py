@@ -5,7 +5,9 @@
 
 The table of models comes from the zoo, that of parity from benchmarks/parity.json
 (`python tools/parity.py --full --json > benchmarks/parity.json`), that of speed from
-benchmarks/compare.json (`python benchmarks/compare.py --quick --json benchmarks/compare.json`).
+benchmarks/compare.json (`python benchmarks/compare.py --quick --json benchmarks/compare.json`), and
+that of the first port from benchmarks/first_port.json
+(`python benchmarks/first_port.py --port FOLDER --json benchmarks/first_port.json`).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 READMES = ("README.md", "README.zh-CN.md")
 PARITY = ROOT / "benchmarks" / "parity.json"
 SPEED = ROOT / "benchmarks" / "compare.json"
+FIRST_PORT = ROOT / "benchmarks" / "first_port.json"
 
 
 def row(*cells: object) -> str:
@@ -82,7 +85,28 @@ def speed() -> str:
     return "\n".join(lines)
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"models": models, "parity": parity, "speed": speed}
+def first_port() -> str:
+    """Return the table of the recorded benchmark beside MegEngine/Models' port."""
+    header = "case", "ours, s", "first port, s", "ratio", "ours, MB", "first port, MB"
+    lines = [row(*header, "difference", "its samplers"), row(*["---"] * 8)]
+    seconds = {"ours_s": ".1f", "first_port_s": ".1f", "ratio": ".1f"}
+    forms = {**seconds, "ours_peak_mb": ".0f", "first_port_peak_mb": ".0f"}
+    for case in json.loads(FIRST_PORT.read_text(encoding="utf-8"))["cases"]:
+        cells = [
+            "" if case[key] is None else format(case[key], form) for key, form in forms.items()
+        ]
+        cells.append(f"{max(case['agreement'].values()):.0e}" if case["agreement"] else "")
+        cells.append(f"crashes {case['crash']}" if case["crash"] else "")
+        lines.append(row(f"`{case['case']}`", *cells))
+    return "\n".join(lines)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "models": models,
+    "parity": parity,
+    "speed": speed,
+    "first port": first_port,
+}
 
 
 def updated(text: str) -> str:
