@@ -10,6 +10,8 @@ from megengine import Tensor
 
 # Tokens that a cache collects one by one before it closes their run.
 TAIL = 16
+# Bytes of a segment up to which its neighbour is joined to it whatever their lengths: 2 MB.
+SMALL = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class KVCache:
     """
 
     def __init__(self, n_layer: int):
-        # of each layer: segments that are closed, the run that follows them, and its newest tokens,
-        # which are joined to it TAIL at a time; the last two are one segment or none
+        # of each layer: segments that are closed, those that follow, and the newest tokens (one
+        # segment or none), which join them TAIL at a time
         self._frozen: list[tuple[Segment, ...]] = [()] * n_layer
         self._run: list[tuple[Segment, ...]] = [()] * n_layer
         self._tail: list[tuple[Segment, ...]] = [()] * n_layer
@@ -75,17 +77,28 @@ class KVCache:
         """Close the present run: later tokens start a new one, of any batch size."""
         for i, tail in enumerate(self._tail):
             if tail:
-                self._frozen[i] += (_join(self._run[i] + tail),)
+                self._frozen[i] += self._run[i] + tail
                 self._run[i] = self._tail[i] = ()
 
     def extend(self, layer: int, new: Segment) -> tuple[Segment, ...]:
         """Append a run to a layer and return all its segments, the new tokens in the last."""
         tail = self._tail[layer]
         if tail and (new.length > 1 or tail[0].length + new.length > TAIL):
-            self._run[layer] = (_join(self._run[layer] + tail),)
+            self._run[layer] = _push(self._run[layer], tail[0])
             tail = ()
         self._tail[layer] = (_join((*tail, new)),)
         return self._segments(layer)
 
     def _segments(self, layer: int) -> tuple[Segment, ...]:
         return self._frozen[layer] + self._run[layer] + self._tail[layer]
+
+
+def _push(runs: tuple[Segment, ...], new: Segment) -> tuple[Segment, ...]:
+    """Append a run, joining neighbours as a binary counter does: O(T log T) copies in all.
+
+    Small ones are joined at once: a segment less is worth more than the copy.
+    """
+    while runs and (runs[-1].length <= new.length or runs[-1].nbytes <= SMALL):
+        new = _join((runs[-1], new))
+        runs = runs[:-1]
+    return (*runs, new)
