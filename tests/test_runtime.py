@@ -172,3 +172,25 @@ assert before - anonymous_bytes() > 60e6, (before, anonymous_bytes())
 """
     environment = {**os.environ, "GLIBC_TUNABLES": runtime.GLIBC_TUNABLES, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap")
+@pytest.mark.parametrize("tuned", [True, False])
+def test_small_requests_do_not_settle_between_large_buffers(tuned):
+    program = f"""
+import ctypes
+from official.multimodal.taming_transformer import runtime
+if {tuned}:
+    assert any(line.startswith("allocator") for line in runtime.tune_cpu().done)
+library = ctypes.CDLL(None)
+for function in (library.malloc, library.aligned_alloc):
+    function.restype, function.argtypes = ctypes.c_void_p, [ctypes.c_size_t] * 2
+library.malloc.argtypes = [ctypes.c_size_t]
+buffers = [library.aligned_alloc(64, 1 << 20) for _ in range(40)]
+small = [library.malloc(40) for _ in range(2000)]
+print(sum(min(buffers) < block < max(buffers) for block in small))
+"""
+    environment = {**os.environ, "GLIBC_TUNABLES": runtime.GLIBC_TUNABLES, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, check=True,
+                          capture_output=True, text=True, timeout=120)  # fmt: skip
+    assert (int(done.stdout.split()[-1]) == 0) == tuned
