@@ -145,7 +145,7 @@ def test_openai_s_network_in_tiles_gives_what_the_whole_picture_gives(blocks, mo
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 def test_a_large_picture_takes_little_memory(tmp_path):
-    """At once, this one takes more than 4 GB."""
+    """``benchmarks/large.py --compare`` shows what it takes at once."""
     script = Path(__file__).resolve().parent.parent / "benchmarks" / "large.py"
     figures = tmp_path / "large.json"
     command = [sys.executable, script, "--side", "1280", "--model", "scenes_vqgan"]

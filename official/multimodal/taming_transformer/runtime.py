@@ -183,8 +183,7 @@ def _stock_heap() -> None:
     """Give small requests blocks to take, so that they leave those beside large buffers alone.
 
     memalign leaves a small block before every aligned buffer. Who takes it keeps the buffers around
-    it from becoming one when they are freed. A VQGAN then peaks a tenth lower (512x512 pixels: 1.55
-    for 1.7 GB in all).
+    it from becoming one when they are freed.
     """
     library = ctypes.CDLL(None)
     library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
