@@ -30,7 +30,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.agreement import difference  # noqa: E402
 from benchmarks.cases import CASES  # noqa: E402
-from benchmarks.compare import Pair, Side, machine, measure  # noqa: E402
+from benchmarks.compare import measure  # noqa: E402
+from benchmarks.pair import Pair, Side, machine, pairs, write  # noqa: E402
 
 FIRST_PORT = "MegEngine/Models, official/multimodal/taming_transformer"
 MEASURED = (
@@ -94,6 +95,10 @@ class Beside(Pair):
         self.folder = folder
         self.ours = ours()
         self.original: Any = Port(folder)
+
+    def usable(self, case: str) -> bool:
+        """Tell whether both processes live and have memory left for the case."""
+        return case not in MAPS and bool(self.original.alive)
 
 
 def agreement(pair: Pair, name: str) -> dict[str, float]:
@@ -220,20 +225,11 @@ def main() -> int:
     print(json.dumps(facts, indent=1))
     print("| case | ours s | first port s | ratio | ours MB | first port MB | its run crashes |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
-    rows: list[dict[str, Any]] = []
-    built: Any = None
-    for name in options.case or MEASURED:
-        network = CASES[name].model, CASES[name].gpt
-        if rows and (network != built or name in MAPS or not pair.original.alive):
-            pair.close()
-            pair = Beside(folder)
-        built = network
-        rows.append(beside(pair, name, options.rounds))
+    rows = []
+    for sides, name in pairs(pair, lambda: Beside(folder), options.case or MEASURED):
+        rows.append(beside(sides, name, options.rounds))
         print(line(rows[-1]), flush=True)
-    pair.close()
-    if options.json:
-        text = json.dumps({"machine": facts, "cases": rows}, indent=1)
-        options.json.write_text(text + "\n", encoding="utf-8")
+    write(options.json, facts, rows)
     return 0
 
 

@@ -25,6 +25,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.worker import status_mb  # noqa: E402
+
 
 def drawn_picture(side: int) -> np.ndarray:
     """Return RGB uint8 (side, side, 3)."""
@@ -36,14 +38,6 @@ def drawn_picture(side: int) -> np.ndarray:
         waves += stream.standard_normal((side, side), np.float32) * 0.2 * rows
         picture[..., channel] = np.clip(128 + 80 * waves, 0, 255)
     return picture
-
-
-def peak_mb() -> float:
-    """Return the most memory that this process has held, in MB (Linux)."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise RuntimeError("/proc/self/status has no VmHWM: this benchmark needs Linux")
 
 
 def measure(name: str, side: int, tiled: bool, result: Path | None) -> dict[str, Any]:
@@ -72,7 +66,7 @@ def measure(name: str, side: int, tiled: bool, result: Path | None) -> dict[str,
     if result is not None:
         np.savez(result, codes=codes, picture=picture)
     seconds = {"encode_s": middle - start, "decode_s": end - middle}
-    return {"tiled": tiled, **seconds, "peak_mb": peak_mb()}
+    return {"tiled": tiled, **seconds, "peak_mb": status_mb("VmHWM")}
 
 
 def main() -> None:

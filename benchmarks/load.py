@@ -23,23 +23,17 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.worker import status_mb  # noqa: E402
+
 ROUNDS = 5
 
 
-def anonymous_bytes() -> int:
-    """Return the anonymous memory of this process (Linux)."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/self/status has no RssAnon: this benchmark needs Linux")
-
-
 class Peak:
-    """The largest anonymous memory while the block runs, in bytes above its start."""
+    """The largest anonymous memory while the block runs, in MB above its start."""
 
     def __enter__(self) -> Peak:
         """Start watching."""
-        self._start = self.bytes = anonymous_bytes()
+        self._start = self.mb = status_mb("RssAnon")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -47,13 +41,13 @@ class Peak:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.002):
-            self.bytes = max(self.bytes, anonymous_bytes())
+            self.mb = max(self.mb, status_mb("RssAnon"))
 
     def __exit__(self, *error: object) -> None:
         """Stop watching."""
         self._stop.set()
         self._thread.join()
-        self.bytes = max(self.bytes, anonymous_bytes()) - self._start
+        self.mb = max(self.mb, status_mb("RssAnon")) - self._start
 
 
 def read_seconds(path: Path) -> float:
@@ -65,7 +59,7 @@ def read_seconds(path: Path) -> float:
 
 
 def measure(model: str, path: Path, read_s: float) -> dict[str, float]:
-    """Build and load in this process, untouched memory before it; return seconds and bytes."""
+    """Build and load in this process, untouched memory before it; return seconds and MB."""
     from official.multimodal.taming_transformer import registry, zoo
     from official.multimodal.taming_transformer.runtime import tune_cpu
 
@@ -82,8 +76,8 @@ def measure(model: str, path: Path, read_s: float) -> dict[str, float]:
         "load_s": seconds,
         "time_ratio": seconds / read_s,
         "float32_mb": parameters * 4 / 1e6,
-        "peak_mb": peak.bytes / 1e6,
-        "memory_ratio": peak.bytes / (parameters * 4),
+        "peak_mb": peak.mb,
+        "memory_ratio": peak.mb / (parameters * 4 / 1e6),
     }
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
-from typing import Any, Callable
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -14,7 +12,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.cases import CASES  # noqa: E402
-from benchmarks.worker import serve  # noqa: E402
+from benchmarks.worker import Builder, seconds, serve  # noqa: E402
 from tests.reference.draw import draw_tensor  # noqa: E402
 from tests.reference.networks import DUMMY_LOSS, GPT, SCHEDULE  # noqa: E402
 from tests.reference.shim import top_k_top_p_filtering  # noqa: E402
@@ -25,13 +23,6 @@ F16 = {
     "dropout": 0.0,
 }  # fmt: skip
 F8 = {**F16, "ch_mult": [1, 1, 2, 4], "attn_resolutions": [32]}
-
-
-def seconds(work: Callable[[], Any]) -> float:
-    """Return how long a piece of work takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def _vqgan(name: str) -> torch.nn.Module:
@@ -59,29 +50,24 @@ def _fill(model: torch.nn.Module) -> None:
             parameter.copy_(torch.from_numpy(draw_tensor(name, tuple(parameter.shape), 0)))
 
 
-class Original:
+class Original(Builder):
     """Builds a case's network and times it."""
 
     def __init__(self) -> None:
+        super().__init__()
+        self._past: list[torch.Tensor] = []
         torch.set_grad_enabled(False)
-        self.model: Any = None
-        self._built: tuple[Any, ...] = ()
 
     def describe(self) -> list[str]:
         """Return versions and threads."""
         return [f"torch {torch.__version__}", f"{torch.get_num_threads()} threads"]
 
-    def build(self, case: str) -> None:
-        """Build the network of a case and fill it, unless it is there already."""
+    def make(self, case: str) -> torch.nn.Module:
+        """Return the network of a case, filled."""
         c = CASES[case]
-        wanted = (c.model, c.gpt)
-        if self._built == wanted:
-            return
-        self.model = None
-        self.model = GPT(**c.gpt) if c.gpt else _vqgan(c.model)
-        _fill(self.model)
-        self.model.eval()
-        self._built = wanted
+        model = GPT(**c.gpt) if c.gpt else _vqgan(c.model)
+        _fill(model)
+        return model
 
     def reconstruct(self, case: str) -> float:
         """Time one reconstruction."""
@@ -105,8 +91,9 @@ class Original:
         """Make the past that sample_with_past would hold at this length."""
         c, gpt = CASES[case], CASES[case].gpt
         shape = (gpt["n_layer"], 2, c.batch, gpt["n_head"], 1, gpt["n_embd"] // gpt["n_head"])
-        self._case, self._length = c, past
-        self._past = [torch.randn(shape) for _ in range(past)] or None
+        self._case = c
+        self._past = self._past[:past] if self._past and self._past[0].shape == shape else []
+        self._past += [torch.randn(shape) for _ in range(past - len(self._past))]
 
     def one_pass(self) -> float:
         """Time one step of sample_with_past."""
@@ -115,7 +102,7 @@ class Original:
 
         def work() -> None:
             logits, _, _ = self.model.forward_with_past(
-                tokens, past=self._past, past_length=self._length
+                tokens, past=self._past or None, past_length=len(self._past)
             )
             _draw(logits[:, -1], c.top_k)
 
@@ -135,13 +122,13 @@ class Original:
 
     def save(self, folder: str) -> None:
         """Write a checkpoint of the large transformer."""
-        self.model, self._built = None, ()
+        self.forget()
         model = _celebahq()
         torch.save({"state_dict": model.state_dict()}, Path(folder) / "last.ckpt")
 
     def load(self, folder: str) -> float:
         """Time building the model and loading that checkpoint, as the original's scripts do."""
-        self.model, self._built = None, ()
+        self.forget()
 
         def work() -> None:
             model = _celebahq()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -15,20 +14,13 @@ import numpy as np  # noqa: E402
 from benchmarks import agreement  # noqa: E402
 from benchmarks.cases import CASES, Case  # noqa: E402
 from benchmarks.plan import Pass  # noqa: E402
-from benchmarks.worker import serve  # noqa: E402
+from benchmarks.worker import Builder, seconds, serve  # noqa: E402
 from official.multimodal.taming_transformer.config import GPTConfig  # noqa: E402
 from official.multimodal.taming_transformer.filling import load_tensors, parameter_shapes  # noqa: E402
 from official.multimodal.taming_transformer.kv_cache import Segment  # noqa: E402
 from official.multimodal.taming_transformer.runtime import tune_cpu  # noqa: E402
 from official.multimodal.taming_transformer.sampling import SamplingParams, draw  # noqa: E402
 from tests.reference.draw import draw_tensor  # noqa: E402
-
-
-def seconds(work: Callable[[], Any]) -> float:
-    """Return how long a piece of work takes, its result on the host."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 class Drawn(dict):
@@ -43,32 +35,27 @@ class Drawn(dict):
         return draw_tensor(name, self._shapes[name], 0)
 
 
-class Ours:
+class Ours(Builder):
     """Builds a case's network and times it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.tuning = tune_cpu()
-        self.model: Any = None
-        self._built: tuple[Any, ...] = ()
+        self._pass = Pass(0, 0, 0, 0)
 
     def describe(self) -> list[str]:
         """Return what tuning was done."""
         return list(self.tuning.done)
 
-    def build(self, case: str) -> None:
-        """Build the network of a case and fill it, unless it is there already."""
+    def make(self, case: str) -> Any:
+        """Return the network of a case, filled."""
         from official.multimodal.taming_transformer import zoo
         from official.multimodal.taming_transformer.gpt import GPT
 
         c = CASES[case]
-        wanted = (c.model, c.gpt)
-        if self._built == wanted:
-            return
-        self.model = None
-        self.model = GPT(GPTConfig(**c.gpt)) if c.gpt else zoo.skeleton(c.model)
-        load_tensors(self.model, Drawn(parameter_shapes(self.model)))
-        self.model.eval()
-        self._built = wanted
+        model = GPT(GPTConfig(**c.gpt)) if c.gpt else zoo.skeleton(c.model)
+        load_tensors(model, Drawn(parameter_shapes(model)))
+        return model
 
     def reconstruct(self, case: str) -> float:
         """Time one reconstruction."""
@@ -89,16 +76,20 @@ class Ours:
         np.savez(path, latent=latent, picture=picture)
 
     def prepare(self, case: str, shape: list[int]) -> None:
-        """Make the past of a pass: as long as it would be, of numbers that mean nothing."""
-        self._pass = Pass(*shape)
-        p = self._pass
-        self._case = CASES[case]
-        self._past = self.model.new_cache()
-        if p.shared:
-            self._remember(1, p.shared)
-            self._past.freeze()
-        for start in range(0, p.past, 16):
-            self._remember(p.batch, min(16, p.past - start))
+        """Make the past of a pass: as long as it would be, of numbers that mean nothing.
+
+        A longer past of the same kind grows token by token, as it does in a run.
+        """
+        before, p = self._pass, Pass(*shape)
+        self._pass, self._case = p, CASES[case]
+        if (before.batch, before.shared) != (p.batch, p.shared) or p.past < before.past:
+            before = Pass(p.batch, p.shared, 0, 0)
+            self._past = self.model.new_cache()
+            if p.shared:
+                self._remember(1, p.shared)
+                self._past.freeze()
+        for _ in range(before.past, p.past):
+            self._remember(p.batch, 1)
 
     def _remember(self, batch: int, length: int) -> None:
         from megengine import Tensor
@@ -138,7 +129,7 @@ class Ours:
         """Time building the model of a case from its file."""
         from official.multimodal.taming_transformer import zoo
 
-        self.model, self._built = None, ()
+        self.forget()
         path = Path(folder) / "weights.safetensors"
         return seconds(lambda: setattr(self, "model", zoo.celebahq_transformer(weights=path)))
 

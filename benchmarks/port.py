@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable
@@ -25,7 +24,7 @@ from taming_transformer.mingpt import GPT, GPTConfig, sample_with_past  # noqa: 
 
 from benchmarks import agreement  # noqa: E402
 from benchmarks.cases import CASES, Case  # noqa: E402
-from benchmarks.worker import serve  # noqa: E402
+from benchmarks.worker import Builder, seconds, serve  # noqa: E402
 from official.multimodal.taming_transformer.layouts import megengine_names  # noqa: E402
 from official.multimodal.taming_transformer.zoo import expected_shapes  # noqa: E402
 from tests.reference.draw import draw_tensor  # noqa: E402
@@ -33,13 +32,6 @@ from tests.reference.draw import draw_tensor  # noqa: E402
 BUILDERS = {"drin_256": port.drin_transformer, "sflckr_64x42": port.s_flckr_transformer}
 ATTEMPT = 64  # tokens of a whole run that are tried for real
 TRIES = 20  # of one step: its draws fail at random
-
-
-def seconds(work: Callable[[], Any]) -> float:
-    """Return how long a piece of work takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def said(error: Exception) -> str:
@@ -96,31 +88,21 @@ class At:
         )
 
 
-class Port:
+class Port(Builder):
     """Builds a case's network and times it."""
-
-    def __init__(self) -> None:
-        self.model: Any = None
-        self._built: tuple[Any, ...] = ()
 
     def describe(self) -> list[str]:
         """Return version and device."""
         return [f"MegEngine {mge.__version__}", f"device: {mge.get_default_device()}"]
 
-    def build(self, case: str) -> None:
-        """Build the network of a case and fill it, unless it is there already."""
+    def make(self, case: str) -> Any:
+        """Return the network of a case, filled."""
         c = CASES[case]
-        wanted = (c.model, c.gpt)
-        if self._built == wanted:
-            return
-        self.model = None
         if c.gpt:
-            self.model = _sampled(c.gpt)
-        else:
-            self.model = getattr(port, c.model)()
-            _fill(self.model, expected_shapes(c.model))
-        self.model.eval()
-        self._built = wanted
+            return _sampled(c.gpt)
+        model = getattr(port, c.model)()
+        _fill(model, expected_shapes(c.model))
+        return model
 
     def reconstruct(self, case: str) -> float:
         """Time one reconstruction."""
@@ -155,6 +137,7 @@ class Port:
         """Make the past that sample_with_past would hold at this length."""
         c, gpt = CASES[case], CASES[case].gpt
         shape = (gpt["n_layer"], 2, c.batch, gpt["n_head"], 1, gpt["n_embd"] // gpt["n_head"])
+        self._step = None  # its past must not be there twice
         rng = np.random.default_rng(0)
         pieces = [mge.Tensor(rng.standard_normal(shape, np.float32)) for _ in range(past)]
         self._case, self._step = c, At(self.model.transformer, pieces)
@@ -188,7 +171,7 @@ class Port:
         return None
 
     def _attempt_map(self, case: str) -> str | None:
-        self.model, self._built = None, ()
+        self.forget()
         with tempfile.TemporaryDirectory() as folder:
             sampler = port.ConditionalSampler(BUILDERS[case](), kernel_size=1, root=folder)
             channels = 1 if sampler.task_type == "depth" else sampler.n_label
@@ -200,12 +183,12 @@ class Port:
 
     def save(self, folder: str) -> None:
         """Write the weights of the large transformer as the port's files hold them."""
-        self.model, self._built = None, ()
+        self.forget()
         mge.save(port.celebahq_transformer().state_dict(), str(Path(folder) / "last.ckpt"))
 
     def load(self, folder: str) -> float:
         """Time building the model and loading that file, as ``pretrained=True`` does."""
-        self.model, self._built = None, ()
+        self.forget()
 
         def work() -> None:
             model = port.celebahq_transformer()

@@ -14,7 +14,7 @@ import pytest
 from benchmarks import first_port
 from benchmarks.agreement import codes, difference, picture, tokens
 from benchmarks.cases import CASES
-from benchmarks.compare import Side
+from benchmarks.pair import Side
 from benchmarks.first_port import (
     MEASURED,
     Beside,

@@ -38,8 +38,14 @@ class ResnetBlock(M.Module):
 
     def forward(self, x: Tensor, normalise: Normalise = GroupNorm.forward) -> Tensor:
         """Map (B, in, H, W) to (B, out, H, W)."""
-        # one expression: no name holds a tensor that has been used
-        h = self.conv2(swish(normalise(self.norm2, self.conv1(swish(normalise(self.norm1, x))))))
+        # nested, so that no name holds a tensor that has been used
+        conv1, conv2 = self.conv1, self.conv2
+        h = conv2.products(
+            swish(
+                normalise(self.norm2, conv1.shift(conv1.products(swish(normalise(self.norm1, x)))))
+            )
+        )
+        h = conv2.shift(h)
         return settle(h, BIG) + (self.nin_shortcut(x) if self.has_shortcut else x)
 
     @staticmethod
@@ -139,7 +145,7 @@ class Head:
 
     def __call__(self, x: Tensor, normalise: Normalise = GroupNorm.forward) -> Tensor:
         """Map (B, in, H, W) to (B, out, H, W)."""
-        return self.conv(swish(normalise(self.norm, x)))
+        return self.conv.shift(self.conv.products(swish(normalise(self.norm, x))))
 
     @staticmethod
     def reach(cells: int) -> int:

@@ -5,7 +5,9 @@ Source: taming/modules/transformer/mingpt.py of CompVis/taming-transformers @3ba
 
 from __future__ import annotations
 
-from typing import Any
+from functools import reduce
+from operator import add
+from typing import Any, Iterable
 
 import megengine.functional as F
 import megengine.module as M
@@ -70,8 +72,8 @@ def attend(q: Tensor, segments: tuple[Segment, ...], mask: Tensor | None) -> Ten
     for part in scores[1:]:
         largest = F.maximum(largest, part.max(axis=-1, keepdims=True))
     weights = [F.exp(part - largest) for part in scores]
-    total = sum(part.sum(axis=-1, keepdims=True) for part in weights)
-    return sum(_gather(w, s) for w, s in zip(weights, segments)) / total
+    total = _added(part.sum(axis=-1, keepdims=True) for part in weights)
+    return _added(_gather(w, s) for w, s in zip(weights, segments)) / total
 
 
 def _attend_one(scores: list[Tensor], segments: tuple[Segment, ...]) -> Tensor:
@@ -81,10 +83,14 @@ def _attend_one(scores: list[Tensor], segments: tuple[Segment, ...]) -> Tensor:
     weights = softmax(F.concat(scores, axis=-1))
     ends = np.cumsum([segment.length for segment in segments])
     starts = ends - [segment.length for segment in segments]
-    return sum(
+    return _added(
         _gather(weights[..., int(start) : int(end)], segment)
         for start, end, segment in zip(starts, ends, segments)
     )
+
+
+def _added(parts: Iterable[Tensor]) -> Tensor:
+    return reduce(add, parts)  # `sum` would add the first to a zero
 
 
 class CausalSelfAttention(M.Module):

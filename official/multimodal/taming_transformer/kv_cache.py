@@ -8,10 +8,13 @@ import megengine.functional as F
 import numpy as np
 from megengine import Tensor
 
+from .layers import settle
+
 # Tokens that a cache collects one by one before it closes their run.
 TAIL = 16
-# Bytes of a segment up to which its neighbour is joined to it whatever their lengths: 2 MB.
-SMALL = 1 << 21
+# Bytes of a segment up to which its neighbour is joined to it whatever their lengths: 4 MB, the
+# whole past of one sample in most of the transformers.
+SMALL = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,11 @@ class Segment:
     def length(self) -> int:
         """Tokens in the run."""
         return int(self.k.shape[2])
+
+    @property
+    def batch(self) -> int:
+        """Rows that the run is for; one may serve all rows of a batch."""
+        return int(self.k.shape[0])
 
     @property
     def nbytes(self) -> int:
@@ -50,10 +58,9 @@ class KVCache:
     """
 
     def __init__(self, n_layer: int):
-        # of each layer: segments that are closed, those that follow, and the newest tokens (one
-        # segment or none), which join them TAIL at a time
-        self._frozen: list[tuple[Segment, ...]] = [()] * n_layer
-        self._run: list[tuple[Segment, ...]] = [()] * n_layer
+        # of each layer: segments that are closed, and the newest tokens (one segment or none),
+        # which join them TAIL at a time
+        self._closed: list[tuple[Segment, ...]] = [()] * n_layer
         self._tail: list[tuple[Segment, ...]] = [()] * n_layer
 
     @property
@@ -68,29 +75,27 @@ class KVCache:
 
     def fork(self) -> KVCache:
         """Return a cache with the same past and a future of its own."""
-        other = KVCache(len(self._frozen))
-        other._frozen, other._run = list(self._frozen), list(self._run)
-        other._tail = list(self._tail)
+        other = KVCache(len(self._closed))
+        other._closed, other._tail = list(self._closed), list(self._tail)
         return other
 
     def freeze(self) -> None:
         """Close the present run: later tokens start a new one, of any batch size."""
-        for i, tail in enumerate(self._tail):
-            if tail:
-                self._frozen[i] += self._run[i] + tail
-                self._run[i] = self._tail[i] = ()
+        for layer, tail in enumerate(self._tail):
+            self._closed[layer] += tail
+            self._tail[layer] = ()
 
     def extend(self, layer: int, new: Segment) -> tuple[Segment, ...]:
         """Append a run to a layer and return all its segments, the new tokens in the last."""
         tail = self._tail[layer]
         if tail and (new.length > 1 or tail[0].length + new.length > TAIL):
-            self._run[layer] = _push(self._run[layer], tail[0])
+            self._closed[layer] = _push(self._closed[layer], tail[0])
             tail = ()
         self._tail[layer] = (_join((*tail, new)),)
         return self._segments(layer)
 
     def _segments(self, layer: int) -> tuple[Segment, ...]:
-        return self._frozen[layer] + self._run[layer] + self._tail[layer]
+        return self._closed[layer] + self._tail[layer]
 
 
 def _push(runs: tuple[Segment, ...], new: Segment) -> tuple[Segment, ...]:
@@ -98,7 +103,10 @@ def _push(runs: tuple[Segment, ...], new: Segment) -> tuple[Segment, ...]:
 
     Small ones are joined at once: a segment less is worth more than the copy.
     """
-    while runs and (runs[-1].length <= new.length or runs[-1].nbytes <= SMALL):
+    while runs and runs[-1].batch == new.batch:
+        if runs[-1].length > new.length and runs[-1].nbytes > SMALL:
+            break
         new = _join((runs[-1], new))
         runs = runs[:-1]
+        settle(new.v)  # what has been copied is free before the next layer copies
     return (*runs, new)

@@ -149,9 +149,19 @@ class Conv2d(M.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, out, H', W')."""
-        bias = self.bias.reshape(1, -1, 1, 1)
+        return self.shift(self.products(x))
+
+    def products(self, x: Tensor) -> Tensor:
+        """Map (B, in, H, W) to (B, out, H', W') without the bias.
+
+        Who adds it with ``shift`` afterwards no longer holds x beside two results.
+        """
         x = settle(x, BIG)
-        return F.conv2d(x, self.weight, bias, stride=self.stride, padding=self.padding)
+        return F.conv2d(x, self.weight, stride=self.stride, padding=self.padding)
+
+    def shift(self, products: Tensor) -> Tensor:
+        """Add the bias to (B, out, H', W')."""
+        return settle(products, BIG) + self.bias.reshape(1, -1, 1, 1)
 
     def reach(self, cells: int) -> int:
         """Return how many cells beyond its input's part decide ``cells`` beyond the output's."""

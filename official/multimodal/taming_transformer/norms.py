@@ -6,6 +6,8 @@ import megengine.functional as F
 import megengine.module as M
 import numpy as np
 from megengine import Tensor
+from megengine.core._imperative_rt.core2 import apply
+from megengine.core.ops.builtin import Elemwise, Reduce
 
 from .layers import BIG, cast, declare, settle
 
@@ -29,17 +31,16 @@ class GroupNorm(M.Module):
         (b, c, h, w), dtype = x.shape, x.dtype
         x = settle(cast(x, np.float32), BIG).reshape(b, self.groups, -1, w)
         x = settle(x - _mean(x), BIG)
-        deviation = F.sqrt(_mean(x * x) + self.eps)  # (B, groups, 1, 1)
+        deviation = F.sqrt(_mean_square(x) + self.eps)  # (B, groups, 1, 1)
         scale = cast(self.weight, np.float32).reshape(1, self.groups, -1, 1) / deviation
-        x = settle(x, BIG).reshape(b, c, h, w) * scale.reshape(b, c, 1, 1)
-        return cast(settle(x, BIG) + cast(self.bias, np.float32).reshape(1, c, 1, 1), dtype)
+        bias = cast(self.bias, np.float32).reshape(1, c, 1, 1)
+        return cast(scaled(x.reshape(b, c, h, w), scale.reshape(b, c, 1, 1), bias), dtype)
 
     def moments(self, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return means and variances (B, groups) of (B, C, H, W), float64."""
         x = cast(x, np.float32).reshape(x.shape[0], self.groups, -1, x.shape[3])
         mean = _mean(x)
-        variance = _mean((x - mean) ** 2)
-        return _by_group(mean), _by_group(variance)
+        return _by_group(mean), _by_group(_mean_square(x - mean))
 
     def normalise(self, x: Tensor, mean: np.ndarray, variance: np.ndarray) -> Tensor:
         """Normalise (B, C, H, W) by means and variances (B, groups) that are known already."""
@@ -52,13 +53,34 @@ class GroupNorm(M.Module):
             Tensor(v.reshape(b, c, 1, 1).astype(np.float32), device=x.device) * weight
             for v in (scale, shift)
         )
-        x = settle(cast(x, np.float32), BIG) * scales
-        return cast(settle(x, BIG) + (shifts + bias), dtype)
+        return cast(scaled(cast(x, np.float32), scales, shifts + bias), dtype)
 
 
 def _mean(x: Tensor) -> Tensor:
     """Return the means (B, groups, 1, 1), of each row first: short sums lose little."""
     return F.mean(F.mean(x, axis=3, keepdims=True), axis=2, keepdims=True)
+
+
+def _mean_square(x: Tensor) -> Tensor:
+    """Return the means of squares (B, groups, 1, 1), without a tensor of squares."""
+    (rows,) = apply(Reduce(mode="sum_sqr", axis=3), x)  # (B, groups, rows, 1)
+    return F.mean(rows, axis=2, keepdims=True) / x.shape[3]
+
+
+def scaled(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return ``scale * x + shift`` in one pass over x.
+
+    Args:
+        x: (B, C, H, W).
+        scale: (B, C, 1, 1).
+        shift: (B or 1, C, 1, 1).
+    """
+    b, c, h, w = x.shape
+    channels = (1, b * c, 1, 1)  # the operator is fast where the first axis is 1
+    shift = F.broadcast_to(shift, scale.shape).reshape(channels)
+    fused = Elemwise(mode="FUSE_MUL_ADD3")
+    (y,) = apply(fused, scale.reshape(channels), x.reshape(1, b * c, h, w), shift)
+    return y.reshape(b, c, h, w)
 
 
 def _by_group(x: Tensor) -> np.ndarray:

@@ -14,8 +14,9 @@ from pathlib import Path
 GLIBC_TUNABLES = ":".join(
     f"glibc.malloc.{setting}"
     for setting in (
-        "mmap_threshold=1073741824",  # take large buffers from the heap, which keeps them,
-        "trim_threshold=2147483647",  # instead of mapping and zeroing memory at every operator
+        "mmap_threshold=100000000",  # take buffers from the heap, which keeps them, instead of
+        "trim_threshold=2147483647",  # mapping and zeroing memory at every operator; but not the
+        # largest, of which a few holes in the heap cost more than the time of mapping is worth
         "top_pad=16777216",
         "arena_max=1",  # one heap for all threads
         "tcache_count=0",  # join the crumbs beside aligned buffers again: with these two caches
@@ -26,7 +27,7 @@ GLIBC_TUNABLES = ":".join(
 """Environment of a fast and lean process under glibc (``tools/run.sh`` sets it)."""
 
 # What of it can be set later, by mallopt: all but tcache_count and hugetlb, in this order.
-_MALLOC_OPTIONS = ((-3, 1 << 30), (-1, 2**31 - 1), (-2, 1 << 24), (-8, 1), (1, 0))
+_MALLOC_OPTIONS = ((-3, 10**8), (-1, 2**31 - 1), (-2, 1 << 24), (-8, 1), (1, 0))
 
 _SMALL_BLOCKS = (24, 40, 56, 72, 88, 104)  # bytes of the requests that would take such blocks
 _STOCK = 3000  # blocks of each size: 2.6 MB in all

@@ -1,0 +1,159 @@
+"""Two processes that take turns: ours and another one that does the same work."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Iterator, Mapping, Sequence, TypeVar
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.cases import CASES, REFERENCE  # noqa: E402
+from official.multimodal.taming_transformer.runtime import GLIBC_TUNABLES  # noqa: E402
+
+# What takes no time is done more often: short passes scatter most.
+CHEAP_SECONDS, CHEAP_ROUNDS = 1.0, 8
+
+
+class Side:
+    """One of the two processes."""
+
+    def __init__(self, python: Path, script: str, *arguments: str) -> None:
+        environment = {
+            k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "GLIBC_TUNABLES")
+        }
+        if script == "ours.py":  # as tools/run.sh starts every tool
+            environment["GLIBC_TUNABLES"] = GLIBC_TUNABLES
+        self._script = script
+        self._process = subprocess.Popen(
+            [str(python), str(ROOT / "benchmarks" / script), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=ROOT,
+        )
+
+    def __call__(self, do: str, **arguments: Any) -> Any:
+        """Have a command done and return its answer."""
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("the process has no pipes")
+        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{self._script} ended with status {self._process.wait()}")
+        return json.loads(answer)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+class Pair:
+    """Both sides, taking turns."""
+
+    def __init__(self, reference: Path) -> None:
+        self.ours = Side(Path(sys.executable), "ours.py")
+        self.original = Side(reference, "original.py")
+
+    def alternate(
+        self,
+        ours: Mapping[str, Any],
+        original: Mapping[str, Any] | None,
+        rounds: int,
+        warm: int = 1,
+    ) -> Times:
+        """Time a command of each side by turns, after ``warm`` rounds that do not count.
+
+        Without a command for the original, ours is timed alone.
+        """
+        times = Times([], [])
+        start = time.monotonic()
+        while len(times.ours) < rounds + warm or (
+            time.monotonic() - start < CHEAP_SECONDS and len(times.ours) < CHEAP_ROUNDS
+        ):
+            times.ours.append(self.ours(**ours))
+            if original is not None:
+                times.original.append(self.original(**original))
+        return Times(times.ours[warm:], times.original[warm:])
+
+    def usable(self, case: str) -> bool:
+        """Tell whether a case that has the network of the one before can go on with this pair."""
+        return True
+
+    def close(self) -> None:
+        """End both processes."""
+        self.ours.close()
+        self.original.close()
+
+
+class Times:
+    """Seconds of each round."""
+
+    def __init__(self, ours: list[float], original: list[float]) -> None:
+        self.ours, self.original = ours, original
+
+    @property
+    def spread(self) -> float | None:
+        """How far the rounds of a side lie apart, beside their median; one round says nothing."""
+        if len(self.ours) < 2:
+            return None
+        sides = [side for side in (self.ours, self.original) if side]
+        return max((max(side) - min(side)) / statistics.median(side) for side in sides)
+
+
+def machine(pair: Pair) -> dict[str, Any]:
+    """Describe the machine and both sides."""
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [x for x in cpuinfo.read_text(encoding="utf-8").splitlines() if "model name" in x]
+        model = names[0].split(":")[1].strip() if names else model
+    return {
+        "processor": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.platform(),
+        "load_at_start": round(os.getloadavg()[0], 2),
+        "ours": pair.ours("describe"),
+        "original": [REFERENCE, *pair.original("describe")],
+    }
+
+
+P = TypeVar("P", bound=Pair)
+
+
+def pairs(pair: P, fresh: Callable[[], P], cases: Sequence[str]) -> Iterator[tuple[P, str]]:
+    """Yield each case with a pair for it: a fresh one where the network changes.
+
+    A process that has held another network shows in its memory what was freed before.
+
+    Args:
+        pair: The first one; each is closed when the next is made, and the last at the end.
+        fresh: Makes another pair.
+        cases: Their names, in order.
+    """
+    built: Any = None
+    for name in cases:
+        network = CASES[name].model, CASES[name].gpt
+        if built is not None and (network != built or not pair.usable(name)):
+            pair.close()
+            pair = fresh()
+        built = network
+        yield pair, name
+    pair.close()
+
+
+def write(path: Path | None, facts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Write the machine's description and the figures, if they are wanted."""
+    if path:
+        text = json.dumps({"machine": facts, "cases": rows}, indent=1)
+        path.write_text(text + "\n", encoding="utf-8")
