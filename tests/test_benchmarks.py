@@ -1,7 +1,14 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmarks.cases import CASES
+from benchmarks.pair import Pair, Times
 from benchmarks.plan import Pass, our_passes, representatives, spread
 from official.multimodal.taming_transformer.window import map_condition, sample_window
 from tests.tiny import tiny_gpt
@@ -62,3 +69,57 @@ def test_counts_are_shared_out_as_linear_interpolation_does():
 
 def test_a_pass_says_what_it_is():
     assert Pass(8, 256, 16, 1) == (8, 256, 16, 1)
+
+
+class Turns(Pair):
+    """Sides that note whose turn it was."""
+
+    def __init__(self) -> None:
+        self.turns: list[str] = []
+        self.ours = lambda do: self.turns.append("ours") or len(self.turns)  # type: ignore[assignment]
+        self.original = lambda do: self.turns.append("original") or len(self.turns)  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(("rounds", "warm"), [(1, 1), (3, 0)])
+def test_sides_take_turns_and_warm_rounds_do_not_count(monkeypatch, rounds, warm):
+    monkeypatch.setattr("benchmarks.pair.CHEAP_SECONDS", 0.0)
+    pair = Turns()
+    times = pair.alternate({"do": "x"}, {"do": "y"}, rounds, warm)
+    assert pair.turns == ["ours", "original"] * (rounds + warm)
+    assert times.ours == [2 * i + 1 for i in range(warm, rounds + warm)]
+    assert times.original == [2 * i + 2 for i in range(warm, rounds + warm)]
+
+
+def test_what_is_cheap_is_timed_more_often_and_a_side_alone_too():
+    pair = Turns()
+    times = pair.alternate({"do": "x"}, None, 1)
+    assert len(times.ours) > 3
+    assert set(pair.turns) == {"ours"}
+    assert times.original == []
+
+
+def test_the_spread_of_one_round_is_unknown():
+    assert Times([1.0], [2.0]).spread is None
+    assert Times([1.0, 1.0, 1.5], [2.0, 2.0, 2.0]).spread == 0.5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
+def test_the_memory_that_gets_a_case_ready_is_left_out():
+    worker = """
+import numpy as np
+from benchmarks.worker import serve
+serve({name: lambda mb: int(np.ones(mb << 20, np.uint8)[0]) for name in ("build", "work")})
+"""
+    commands = [{"do": "reset_peak"}, {"do": "build", "mb": 400}, {"do": "peak_mb"},
+                {"do": "work", "mb": 150}, {"do": "build", "mb": 400}, {"do": "peak_mb"},
+                {"do": "reset_peak"}, {"do": "peak_mb"}]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", worker],
+        input="".join(json.dumps(command) + "\n" for command in commands),
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
+        check=True, stdout=subprocess.PIPE, text=True, timeout=120,
+    )  # fmt: skip
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    before, after, forgotten = answers[2], answers[5], answers[7]
+    assert 140 < after - before < 200
+    assert forgotten < before + 20

@@ -14,7 +14,6 @@ import pytest
 from benchmarks import first_port
 from benchmarks.agreement import codes, difference, picture, tokens
 from benchmarks.cases import CASES
-from benchmarks.pair import Side
 from benchmarks.first_port import (
     MEASURED,
     Beside,
@@ -25,6 +24,7 @@ from benchmarks.first_port import (
     line,
     loading,
 )
+from benchmarks.pair import Side
 from tools import readme
 
 ROOT = Path(__file__).resolve().parent.parent

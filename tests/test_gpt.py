@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from megengine import Tensor
 
+from official.multimodal.taming_transformer.kv_cache import KVCache, Segment
 from tests.tiny import filled, tiny_gpt, tokens
 
 TOLERANCE = 1e-5
@@ -149,3 +150,19 @@ def test_softmax_holds_wherever_the_numbers_lie(offset):
     weights = np.exp(x.astype(np.float64) - x.max(-1, keepdims=True))
     expected = weights / weights.sum(-1, keepdims=True)
     np.testing.assert_allclose(softmax(Tensor(x)).numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("batch", "lengths"), [(1, [256 + 32, 8]), (2, [256, 32, 8])])
+def test_a_prefix_is_joined_by_tokens_of_its_own_batch_only(batch, lengths):
+    def ones(rows: int, length: int) -> Segment:
+        values = Tensor(np.ones((rows, 2, length, 4), np.float32))
+        return Segment(values, values + 1)
+
+    cache = KVCache(1)
+    cache.extend(0, ones(1, 256))
+    cache.freeze()
+    for _ in range(40):
+        segments = cache.extend(0, ones(batch, 1))
+    assert [segment.length for segment in segments] == lengths
+    assert [segment.batch for segment in segments] == [1] + [batch] * (len(lengths) - 1)
+    assert all((s.k.numpy() == 1).all() and (s.v.numpy() == 2).all() for s in segments)
