@@ -85,7 +85,7 @@ def loading(pair: Pair, rounds: int) -> Figures:
         pair.ours("convert", folder=folder)
         pair.ours("reset_peak"), pair.original("reset_peak")
         call = {"do": "load", "folder": folder}
-        times = pair.alternate(call, call, rounds, warm=0)
+        times = pair.alternate(call, call, rounds)
     return {
         "ours_s": statistics.median(times.ours),
         "original_s": statistics.median(times.original),

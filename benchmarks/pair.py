@@ -65,25 +65,21 @@ class Pair:
         self.original = Side(reference, "original.py")
 
     def alternate(
-        self,
-        ours: Mapping[str, Any],
-        original: Mapping[str, Any] | None,
-        rounds: int,
-        warm: int = 1,
+        self, ours: Mapping[str, Any], original: Mapping[str, Any] | None, rounds: int
     ) -> Times:
-        """Time a command of each side by turns, after ``warm`` rounds that do not count.
+        """Time a command of each side by turns, after one round that does not count.
 
         Without a command for the original, ours is timed alone.
         """
         times = Times([], [])
         start = time.monotonic()
-        while len(times.ours) < rounds + warm or (
+        while len(times.ours) < rounds + 1 or (
             time.monotonic() - start < CHEAP_SECONDS and len(times.ours) < CHEAP_ROUNDS
         ):
             times.ours.append(self.ours(**ours))
             if original is not None:
                 times.original.append(self.original(**original))
-        return Times(times.ours[warm:], times.original[warm:])
+        return Times(times.ours[1:], times.original[1:])
 
     def usable(self, case: str) -> bool:
         """Tell whether a case that has the network of the one before can go on with this pair."""
