@@ -12,6 +12,7 @@ Exit status: 0 done; 1 a link of a page leads nowhere, or the folder cannot be u
 from __future__ import annotations
 
 import argparse
+import os
 import pkgutil
 import shutil
 import sys
@@ -55,6 +56,8 @@ def _write_reference(folder: Path) -> None:
 
     from official.multimodal import taming_transformer
 
+    # pdoc hides what equals a variable of the environment; the heap's settings have done their work
+    os.environ.pop("GLIBC_TUNABLES", None)
     pdoc.render.configure(
         docformat="google",
         template_directory=ROOT / "tools" / "site" / "templates",
