@@ -140,6 +140,9 @@ def run(layers: Iterable[Layer], x: Tensor, normalise: Normalise = GroupNorm.for
         normalise: Does the normalisations; the layers' own way if not given.
     """
     for layer in layers:
-        normalises = isinstance(layer, (ResnetBlock, Head))
-        x = layer(x, normalise) if normalises else layer(x)
+        if isinstance(layer, ResnetBlock):
+            # by its name: a pass that ends in the middle would leave MegEngine's calls half open
+            x = layer.forward(x, normalise)
+        else:
+            x = layer(x, normalise) if isinstance(layer, Head) else layer(x)
     return x

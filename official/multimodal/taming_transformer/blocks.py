@@ -77,7 +77,7 @@ class AttnBlock(M.Module):
         gathered = []
         for start in range(0, n, rows):
             weights = softmax(F.matmul(q[:, start : start + rows], k))  # (B, rows, N)
-            gathered.append(F.matmul(v, weights, transpose_b=True))  # (B, C, rows)
+            gathered.append(settle(F.matmul(v, weights, transpose_b=True)))  # (B, C, rows)
         h = gathered[0] if len(gathered) == 1 else F.concat(gathered, axis=2)
         return settle(x + self.proj_out(h.reshape(b, c, height, width)))
 

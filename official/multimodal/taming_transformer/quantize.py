@@ -10,7 +10,7 @@ import megengine.module as M
 import numpy as np
 from megengine import Tensor
 
-from .layers import Conv2d, Embedding, cast
+from .layers import Conv2d, Embedding, cast, settle
 
 # Distances or logits held at once: (cells, n_embed) float32, 16 MB.
 DISTANCE_CHUNK = 1 << 22
@@ -36,11 +36,11 @@ class VectorQuantizer(M.Module):
         codes = cast(self.embedding.weight, np.float32)  # (n_embed, C)
         lengths = (codes * codes).sum(axis=1).reshape(1, -1)
         rows = max(1, DISTANCE_CHUNK // self.n_embed)
-        # |z|^2 is the same for every code and plays no part in the choice
-        nearest = [
-            F.argmin(lengths - 2 * F.matmul(cells[i : i + rows], codes, transpose_b=True), axis=1)
-            for i in range(0, cells.shape[0], rows)
-        ]
+        nearest = []
+        for i in range(0, cells.shape[0], rows):
+            products = F.matmul(cells[i : i + rows], codes, transpose_b=True)
+            # |z|^2 is the same for every code and plays no part in the choice
+            nearest.append(settle(F.argmin(lengths - 2 * products, axis=1)))
         return F.concat(nearest, axis=0).reshape(b, h, w)
 
     def lookup(self, indices: Tensor) -> Tensor:
@@ -70,7 +70,9 @@ class GumbelQuantizer(M.Module):
         """Return int32 (B, h, w) of the largest logits of z (B, num_hiddens, h, w)."""
         b, _, h, w = z.shape
         rows = max(1, DISTANCE_CHUNK // (b * w * self.n_embed))
-        best = [F.argmax(self.proj(z[:, :, i : i + rows]), axis=1) for i in range(0, h, rows)]
+        best = []
+        for i in range(0, h, rows):
+            best.append(settle(F.argmax(self.proj(z[:, :, i : i + rows]), axis=1)))
         return F.concat(best, axis=1)
 
     def lookup(self, indices: Tensor) -> Tensor:
