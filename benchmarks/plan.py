@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.cases import Case
 
-KNOTS = 5
+KNOTS = 4
 
 
 class Pass(NamedTuple):
