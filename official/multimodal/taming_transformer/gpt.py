@@ -122,7 +122,6 @@ class CausalSelfAttention(M.Module):
         With ``last`` only the last position is mapped: (B, 1, n_embd).
         """
         columns = to_columns(x) if x.shape[0] * x.shape[1] >= CONV_TOKENS else None
-        # one product with the three weights together measures the same: memory's speed decides
         keys, values = (self._heads(part, x, columns) for part in (self.key, self.value))
         segments = cache.extend(layer, Segment(keys, values))
         if last:
