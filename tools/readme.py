@@ -38,17 +38,18 @@ def models() -> str:
     """Return the table of the zoo."""
     from official.multimodal.taming_transformer.registry import list_models
 
-    header = "builder", "task", "parameters", "published FID", "T / top-k / top-p", "weights"
+    header = "builder", "task", "size", "published FID", "T / top-k / top-p", "weights"
     lines = [row(*header, "licence"), row(*["---"] * 7)]
     for model in list_models():
         s = model.sampling
-        settings = f"{s.temperature:g} / {s.top_k or 'all'} / {s.top_p:g}" if s else ""
+        settings = f"{s.temperature:g}/{s.top_k or 'all'}/{s.top_p:g}" if s else ""
         size = f"{model.parameters / 1e6:,.0f} M"
         task = model.task.replace("_", " ")
         places = [urlsplit(source.url).hostname for source in model.sources]
-        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+        more = f" +{len(places) - 1}" if len(places) > 1 else ""
         weights = f"{places[0]}{more}" if places else "here"
-        cells = (task, size, model.fid, settings, weights, _licence(model.licence))
+        fid = model.fid.replace(", reconstruction)", ")")  # the task says so
+        cells = (task, size, fid, settings, weights, _licence(model.licence))
         lines.append(row(f"`{model.name}`", *cells))
     return "\n".join(lines)
 
