@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,30 +73,37 @@ def test_a_pass_says_what_it_is():
 
 
 class Turns(Pair):
-    """Sides that note whose turn it was."""
+    """Sides that note whose turn it was and answer with given seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, ours: list[float], original: list[float]) -> None:
         self.turns: list[str] = []
-        self.ours = lambda do: self.turns.append("ours") or len(self.turns)  # type: ignore[assignment]
-        self.original = lambda do: self.turns.append("original") or len(self.turns)  # type: ignore[assignment]
+        answers = {"ours": iter(ours), "original": iter(original)}
+
+        def side(name: str) -> Any:
+            def answer(do: str) -> float:
+                self.turns.append(name)
+                return next(answers[name])
+
+            return answer
+
+        self.ours, self.original = side("ours"), side("original")
 
 
-@pytest.mark.parametrize("rounds", [1, 3])
-def test_sides_take_turns_and_the_first_round_does_not_count(monkeypatch, rounds):
-    monkeypatch.setattr("benchmarks.pair.CHEAP_SECONDS", 0.0)
-    pair = Turns()
-    times = pair.alternate({"do": "x"}, {"do": "y"}, rounds)
-    assert pair.turns == ["ours", "original"] * (rounds + 1)
-    assert times.ours == [2 * i + 1 for i in range(1, rounds + 1)]
-    assert times.original == [2 * i + 2 for i in range(1, rounds + 1)]
+def test_sides_take_turns_and_the_first_call_of_a_turn_does_not_count():
+    pair = Turns([9.0, 1.0, 8.0, 2.0], [7.0, 3.0, 6.0, 4.0])
+    times = pair.alternate({"do": "x"}, {"do": "y"}, 2)
+    assert pair.turns == ["ours", "ours", "original", "original"] * 2
+    assert (times.ours, times.original) == ([1.0, 2.0], [3.0, 4.0])
 
 
 def test_what_is_cheap_is_timed_more_often_and_a_side_alone_too():
-    pair = Turns()
+    pair = Turns([9.0, 0.2, 0.1, 0.3, 5.0], [])
     times = pair.alternate({"do": "x"}, None, 1)
-    assert len(times.ours) > 3
-    assert set(pair.turns) == {"ours"}
-    assert times.original == []
+    assert pair.turns == ["ours"] * 4
+    assert (times.ours, times.original) == ([0.2], [])
+    pair = Turns([9.0, *[0.0] * 100], [])
+    pair.alternate({"do": "x"}, None, 1)
+    assert len(pair.turns) == 9
 
 
 def test_the_spread_of_one_round_is_unknown():
