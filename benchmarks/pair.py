@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import platform
@@ -43,6 +44,7 @@ class Side:
             env=environment,
             cwd=ROOT,
         )
+        atexit.register(self._process.kill)  # one that stands still would stay after Ctrl-C
 
     def __call__(self, do: str, **arguments: Any) -> Any:
         """Have a command done and return its answer."""

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.cases import CASES
-from benchmarks.pair import Pair, Times
+from benchmarks.pair import Pair, Side, Times
 from benchmarks.plan import Pass, our_passes, representatives, spread
 from official.multimodal.taming_transformer.window import map_condition, sample_window
 from tests.tiny import tiny_gpt
@@ -104,6 +105,23 @@ def test_what_is_cheap_is_timed_more_often_and_a_side_alone_too():
     pair = Turns([9.0, *[0.0] * 100], [])
     pair.alternate({"do": "x"}, None, 1)
     assert len(pair.turns) == 9
+
+
+def state(process: int) -> str:
+    return Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/PID/stat")
+def test_a_side_stands_still_between_its_commands():
+    side = Side(Path(sys.executable), "ours.py")
+    for _ in range(2):
+        assert side("describe")
+        end = time.monotonic() + 10
+        while state(side._process.pid) != "T" and time.monotonic() < end:
+            time.sleep(0.01)
+        assert state(side._process.pid) == "T"
+    side.close()
+    assert side._process.returncode == 0
 
 
 def test_the_spread_of_one_round_is_unknown():
