@@ -4,8 +4,8 @@
 
 Weights are those of many layers, one after the other, so that none is in the cache when its turn
 comes: as in a transformer. Forms: ``linear`` and a 1x1 convolution over tokens side by side, both
-for width -> 4 width; then query, key and value (width -> width) as three layers or as one fused
-layer that is split, in the form that layers.py takes. Milliseconds a layer, medians, by turns.
+for width -> 4 width; then query, key and value (width -> width) as three products or as one, as in
+gpt.py, in the form that layers.py takes. Milliseconds a layer, medians, by turns.
 """
 
 from __future__ import annotations
@@ -42,15 +42,18 @@ def forms() -> dict[str, tuple[str, Form]]:
         columns = F.conv2d(to_columns(x), weight.reshape(out, width, 1, 1))
         return from_columns(columns, x.shape[0])
 
-    def chosen(x: Any, weight: Any) -> Any:
-        return linear(x, weight) if x.shape[1] < CONV_TOKENS else convolution(x, weight)
+    def products(x: Any, weights: Sequence[Any]) -> list[Any]:
+        if x.shape[1] < CONV_TOKENS:
+            return [linear(x, weight) for weight in weights]
+        columns = to_columns(x)
+        return [F.conv2d(columns, w.reshape(*w.shape, 1, 1)) for w in weights]
 
     def three(x: Any, weights: Any) -> Any:
-        return [chosen(x, weight) for weight in weights][-1]
+        return products(x, weights)[-1]
 
     def fused(x: Any, weight: Any) -> Any:
-        y, width = chosen(x, weight), x.shape[2]
-        return [y[..., i * width : (i + 1) * width] for i in range(3)][-1]
+        (y,) = products(x, [weight])
+        return y.reshape(3, x.shape[2], -1)[2]
 
     return {
         "linear": ("wide", linear),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from official.multimodal.taming_transformer.filling import load_tensors, parameter_shapes
-from official.multimodal.taming_transformer.layers import is_filled
+from official.multimodal.taming_transformer.parameters import is_filled
 from official.multimodal.taming_transformer.vqgan import VQModel
 from tests.tiny import VQ, tiny_vqgan
 

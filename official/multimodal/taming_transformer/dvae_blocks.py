@@ -10,7 +10,8 @@ import megengine.module as M
 from megengine import Tensor
 
 from .config import DVAEConfig
-from .layers import declare, double, settle
+from .layers import double, settle
+from .parameters import declare
 
 GROUPS = 4
 """Groups of blocks in either half, each at a resolution of its own."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .image_files import MAX_PIXELS
-from .layers import declared_parameters, is_filled
 from .net2net import Net2NetTransformer
 from .noise import check_seed
+from .parameters import declared_parameters, is_filled
 from .sampling import SamplingParams
 
 MEMORY_LIMIT = 4 * 2**30

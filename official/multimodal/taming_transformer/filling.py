@@ -10,7 +10,7 @@ import megengine as mge
 import megengine.module as M
 import numpy as np
 
-from .layers import declared_parameters, fill
+from .parameters import declared_parameters, fill
 
 
 def parameter_shapes(model: M.Module) -> dict[str, tuple[int, ...]]:

@@ -22,14 +22,15 @@ from .layers import (
     Linear,
     Network,
     cast,
-    declare,
     from_columns,
     gelu,
+    on_columns,
     settle,
     softmax,
     to_columns,
 )
 from .norms import LayerNorm
+from .parameters import Declared, declare, joined, stack
 
 
 def _scores(q: Tensor, segment: Segment) -> Tensor:
@@ -94,7 +95,7 @@ def _added(parts: Iterable[Tensor]) -> Tensor:
 
 
 class CausalSelfAttention(M.Module):
-    """Multi-head attention over the past."""
+    """Multi-head attention over the past; keys, values and queries are one product."""
 
     def __init__(self, config: GPTConfig):
         super().__init__()
@@ -103,16 +104,12 @@ class CausalSelfAttention(M.Module):
         self.query = Linear(config.n_embd, config.n_embd)
         self.value = Linear(config.n_embd, config.n_embd)
         self.proj = Linear(config.n_embd, config.n_embd)
+        for parts in self._stacks():
+            stack(parts)
 
-    def _heads(self, part: Linear, x: Tensor, columns: Tensor | None) -> Tensor:
-        """Project (B, T, C), or its columns, and split into (B, n_head, T, head_dim)."""
-        b, t, c = x.shape
-        if columns is None:
-            if t == 1:  # nothing to swap
-                return part(x).reshape(b, self.n_head, 1, c // self.n_head)
-            return part(x).reshape(b, t, self.n_head, c // self.n_head).transpose(0, 2, 1, 3)
-        y = part.on_columns(columns).reshape(self.n_head, c // self.n_head, b, t)
-        return y.transpose(2, 0, 3, 1)
+    def _stacks(self) -> tuple[list[Declared], list[Declared]]:
+        parts = (self.key, self.value, self.query)
+        return [part.weight for part in parts], [part.bias for part in parts]
 
     def forward(
         self, x: Tensor, mask: Tensor | None, cache: KVCache, layer: int, last: bool
@@ -121,15 +118,30 @@ class CausalSelfAttention(M.Module):
 
         With ``last`` only the last position is mapped: (B, 1, n_embd).
         """
-        columns = to_columns(x) if x.shape[0] * x.shape[1] >= CONV_TOKENS else None
-        keys, values = (self._heads(part, x, columns) for part in (self.key, self.value))
-        segments = cache.extend(layer, Segment(keys, values))
-        if last:
-            x, mask, columns = x[:, -1:], None, None  # the last token sees everything
         b, t, c = x.shape
-        q = self._heads(self.query, x, columns) * (c // self.n_head) ** -0.5
-        y = attend(q, segments, mask)
+        weight, bias = (joined(parts) for parts in self._stacks())
+        if last and t > 1:
+            keys, values = self._heads(x, weight[: 2 * c], bias[: 2 * c])
+            (q,) = self._heads(x[:, -1:], weight[2 * c :], bias[2 * c :])
+            t, mask = 1, None  # the last token sees everything
+        else:
+            keys, values, q = self._heads(x, weight, bias)
+        segments = cache.extend(layer, Segment(keys, values))
+        y = attend(q * (c // self.n_head) ** -0.5, segments, mask)
         return self.proj((y if t == 1 else y.transpose(0, 2, 1, 3)).reshape(b, t, c))
+
+    def _heads(self, x: Tensor, weight: Tensor, bias: Tensor) -> list[Tensor]:
+        """Map (B, T, C) by n layers (n * C, C) and split each into (B, n_head, T, head_dim).
+
+        Each has memory of its own: a cache that keeps the values shall not keep the queries.
+        """
+        b, t, c = x.shape
+        n, width = weight.shape[0] // c, c // self.n_head
+        if b * t < CONV_TOKENS:
+            y = F.linear(x, weight, bias).reshape(n, 1, self.n_head, 1, width)
+            return [y[i] for i in range(n)]
+        y = on_columns(to_columns(x), weight, bias).reshape(n, self.n_head, width, b, t)
+        return [y[i].transpose(2, 0, 3, 1) for i in range(n)]
 
 
 class Block(M.Module):

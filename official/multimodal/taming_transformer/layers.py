@@ -1,17 +1,18 @@
-"""Layers that are declared first and filled once: no memory is spent before weights arrive.
+"""Layers and functions that the networks are made of.
 
-Names and shapes are PyTorch's, so the original's state dicts fit as they are.
+Names and shapes are PyTorch's, so the original's state dicts fit as they are. Parameters are only
+declared: no memory is spent before weights arrive.
 """
 
 from __future__ import annotations
-
-from typing import Iterator
 
 import megengine as mge
 import megengine.functional as F
 import megengine.module as M
 import numpy as np
 from megengine import Parameter, Tensor
+
+from .parameters import declare, is_filled
 
 # From this many tokens on, a 1x1 convolution beats `linear`: MegEngine runs it on all threads.
 # Measured on 2 cores, 1664 -> 6656, ms at 1, 2, 3, 8 tokens:
@@ -26,30 +27,6 @@ _GELU = (1.5956562825, 0.0729375701, -2.4971969282e-4, -6.1162432135e-5, 2.23818
 BIG = 1 << 20
 # Below this many numbers, the overhead of the polynomial's operators exceeds what it saves.
 _GELU_SMALL = 1 << 17
-
-
-def declare(*shape: int) -> Parameter:
-    """Declare a parameter of ``shape`` without taking its memory; ``fill`` gives it values."""
-    # on cpu0, whatever the default: looking for a GPU prints lines that a mere table need not see
-    parameter = Parameter(np.zeros(1, np.float32), device="cpu0")
-    parameter.declared_shape = shape
-    return parameter
-
-
-def fill(parameter: Parameter, values: np.ndarray, device: str | None = None) -> None:
-    """Give a declared parameter its values; the array is copied and may be used again.
-
-    Args:
-        parameter: Made by ``declare``.
-        values: C-contiguous float32 array of the declared shape.
-        device: MegEngine device name; ``None`` is the default device.
-
-    Raises:
-        ValueError: The shape is another one.
-    """
-    if tuple(values.shape) != parameter.declared_shape:
-        raise ValueError(f"got shape {tuple(values.shape)}, expected {parameter.declared_shape}")
-    parameter._reset(Parameter(values, no_cache=True, device=device))
 
 
 class Network(M.Module):
@@ -96,16 +73,6 @@ class Network(M.Module):
         return self
 
 
-def is_filled(parameter: Parameter) -> bool:
-    """Tell whether a declared parameter has got its values."""
-    return tuple(parameter.shape) == tuple(getattr(parameter, "declared_shape", parameter.shape))
-
-
-def declared_parameters(model: M.Module) -> Iterator[tuple[str, Parameter]]:
-    """Yield (name, parameter) in a stable order, filled or not."""
-    yield from sorted(model.named_parameters())
-
-
 class Linear(M.Module):
     """``y = x W^T + b`` on the last axis; ``weight`` is (out, in)."""
 
@@ -123,9 +90,14 @@ class Linear(M.Module):
 
     def on_columns(self, columns: Tensor) -> Tensor:
         """Map (1, in, N, 1) to (1, out, N, 1), tokens side by side."""
-        out, width = self.weight.shape
-        bias = None if self.bias is None else self.bias.reshape(1, out, 1, 1)
-        return F.conv2d(columns, self.weight.reshape(out, width, 1, 1), bias)
+        return on_columns(columns, self.weight, self.bias)
+
+
+def on_columns(columns: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Map columns (1, in, N, 1) by weight (out, in) and bias (out,) to (1, out, N, 1)."""
+    out, width = weight.shape
+    shift = None if bias is None else bias.reshape(1, out, 1, 1)
+    return F.conv2d(columns, weight.reshape(out, width, 1, 1), shift)
 
 
 def to_columns(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 from .conversion import Sources, plan_file, source_files
 from .convert import Candidates
 from .filling import initialise, load_tensors, parameter_shapes
-from .layers import declared_parameters, fill
+from .parameters import declared_parameters, fill
 from .runtime import release_memory
 
 __all__ = ["initialise", "load_checkpoint", "load_tensors", "parameter_shapes"]

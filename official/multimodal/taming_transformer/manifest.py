@@ -13,7 +13,7 @@ import megengine.module as M
 import numpy as np
 
 from .files import remove
-from .layers import declared_parameters
+from .parameters import declared_parameters
 
 logger = logging.getLogger(__name__)
 

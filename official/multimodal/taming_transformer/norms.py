@@ -9,7 +9,8 @@ from megengine import Tensor
 from megengine.core._imperative_rt.core2 import apply
 from megengine.core.ops.builtin import Elemwise, Reduce
 
-from .layers import BIG, cast, declare, settle
+from .layers import BIG, cast, settle
+from .parameters import declare
 
 
 class GroupNorm(M.Module):

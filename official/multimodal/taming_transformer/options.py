@@ -10,9 +10,9 @@ from typing import Any
 
 from .animation import FASTEST_GIF
 from .config import Net2NetConfig
-from .layers import declared_parameters, is_filled
 from .net2net import Net2NetTransformer
 from .noise import check_seed
+from .parameters import declared_parameters, is_filled
 from .sampling import SamplingParams
 
 MAP_CONDITIONS = ("segmentation", "depth", "coordinates")
