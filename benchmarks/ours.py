@@ -97,8 +97,9 @@ class Ours(Builder):
         c = self.model.config
         shape = (batch, c.n_head, length, c.n_embd // c.n_head)
         values = Tensor(np.random.default_rng(0).normal(size=shape).astype(np.float32))
+        keys = values.reshape(batch, c.n_head, c.n_embd // c.n_head, length)
         for layer in range(c.n_layer):
-            self._past.extend(layer, Segment(values + layer, values - layer))
+            self._past.extend(layer, Segment(keys + layer, values - layer))
 
     def _forward(self, batch: int, length: int, cache: Any) -> np.ndarray:
         from megengine import Tensor

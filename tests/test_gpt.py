@@ -156,7 +156,7 @@ def test_softmax_holds_wherever_the_numbers_lie(offset):
 def test_a_prefix_is_joined_by_tokens_of_its_own_batch_only(batch, lengths):
     def ones(rows: int, length: int) -> Segment:
         values = Tensor(np.ones((rows, 2, length, 4), np.float32))
-        return Segment(values, values + 1)
+        return Segment(values.transpose(0, 1, 3, 2), values + 1)
 
     cache = KVCache(1)
     cache.extend(0, ones(1, 256))

@@ -20,8 +20,7 @@ def logits(gpt: GPT, rows: int = 2) -> np.ndarray:
 def groups(gpt: GPT):
     for block in gpt.blocks:
         attention = block.attn
-        for kind in ("weight", "bias"):
-            yield [getattr(p, kind) for p in (attention.key, attention.value, attention.query)]
+        yield [p.weight for p in (attention.key, attention.value, attention.query)]
 
 
 def shares_memory(gpt: GPT) -> bool:
@@ -58,7 +57,8 @@ def test_one_product_gives_what_the_three_layers_give(rows, length, last):
     cache = KVCache(1)
     attention(x, None, cache, 0, last)
     (segment,) = cache._segments(0)
-    for layer, found in ((attention.key, segment.k), (attention.value, segment.v)):
+    keys = segment.k.transpose(0, 1, 3, 2)
+    for layer, found in ((attention.key, keys), (attention.value, segment.v)):
         want = x.numpy() @ layer.weight.numpy().T + layer.bias.numpy()
         want = want.reshape(rows, length, 4, 8).transpose(0, 2, 1, 3)
         assert np.abs(found.numpy() - want).max() < 1e-5

@@ -19,7 +19,10 @@ SMALL = 1 << 22
 
 @dataclass(frozen=True)
 class Segment:
-    """Keys and values of a run of tokens: each (b, n_head, T, head_dim), b the batch or 1."""
+    """Keys and values of a run of tokens, for a batch of b: all rows of the step, or 1 for all.
+
+    Keys are (b, n_head, head_dim, T), values (b, n_head, T, head_dim): what `gpt.product` takes.
+    """
 
     k: Tensor
     v: Tensor
@@ -27,7 +30,7 @@ class Segment:
     @property
     def length(self) -> int:
         """Tokens in the run."""
-        return int(self.k.shape[2])
+        return int(self.v.shape[2])
 
     @property
     def batch(self) -> int:
@@ -43,7 +46,7 @@ class Segment:
 def _join(segments: tuple[Segment, ...]) -> Segment:
     if len(segments) == 1:
         return segments[0]
-    k = F.concat([s.k for s in segments], axis=2)
+    k = F.concat([s.k for s in segments], axis=3)
     return Segment(k, F.concat([s.v for s in segments], axis=2))
 
 
