@@ -33,7 +33,7 @@ def test_another_shape_is_refused():
     model = VQModel(VQ)
     arrays = {name: np.zeros(s, np.float32) for name, s in parameter_shapes(model).items()}
     arrays["decoder.conv_in.bias"] = np.zeros(3, np.float32)
-    with pytest.raises(ValueError, match=r"got shape \(3,\), expected \(64,\)"):
+    with pytest.raises(ValueError, match=r"conv_in.bias has shape \(3,\), expected \(64,\)"):
         load_tensors(model, arrays)
 
 

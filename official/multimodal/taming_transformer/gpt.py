@@ -30,7 +30,7 @@ from .layers import (
     to_columns,
 )
 from .norms import LayerNorm
-from .parameters import declare, joined, stack
+from .parameters import Declared, Stack, declare, joined
 
 # From so many matrices, or so many rows in each, on, `product` is faster as a convolution.
 # Measured on 2 cores (Zen 5), microseconds of matmul / convolution, heads of 64 to 104 by keys:
@@ -100,7 +100,7 @@ def _added(parts: Iterable[Tensor]) -> Tensor:
     return reduce(add, parts)  # `sum` would add the first to a zero
 
 
-class CausalSelfAttention(M.Module):
+class CausalSelfAttention(Stack):
     """Multi-head attention over the past; keys, values and queries are one product."""
 
     def __init__(self, config: GPTConfig):
@@ -110,7 +110,10 @@ class CausalSelfAttention(M.Module):
         self.query = Linear(config.n_embd, config.n_embd)
         self.value = Linear(config.n_embd, config.n_embd)
         self.proj = Linear(config.n_embd, config.n_embd)
-        stack([self.key.weight, self.value.weight, self.query.weight])
+
+    def stacked(self) -> list[Declared]:
+        """Return the weights of key, value and query: the rows of one product."""
+        return [self.key.weight, self.value.weight, self.query.weight]
 
     def forward(
         self, x: Tensor, mask: Tensor | None, cache: KVCache, layer: int, last: bool
@@ -121,7 +124,7 @@ class CausalSelfAttention(M.Module):
         """
         b, t, c = x.shape
         parts = [self.key, self.value, self.query]
-        weight = joined([part.weight for part in parts])
+        weight = joined(self.stacked())
         if last and t > 1:
             k, v = self._heads(x, weight[: 2 * c], parts[:2])
             (q,) = self._heads(x[:, -1:], weight[2 * c :], parts[2:])

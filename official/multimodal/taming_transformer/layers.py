@@ -6,6 +6,8 @@ declared: no memory is spent before weights arrive.
 
 from __future__ import annotations
 
+from typing import Any
+
 import megengine as mge
 import megengine.functional as F
 import megengine.module as M
@@ -79,7 +81,7 @@ class Linear(M.Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
         super().__init__()
         self.weight = declare(out_features, in_features)
-        self.bias = declare(out_features) if bias else None
+        self.bias: Any = declare(out_features) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, in) to (B, T, out)."""

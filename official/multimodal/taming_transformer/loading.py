@@ -14,7 +14,7 @@ import numpy as np
 from .conversion import Sources, plan_file, source_files
 from .convert import Candidates
 from .filling import initialise, load_tensors, parameter_shapes
-from .parameters import declared_parameters, fill
+from .parameters import declared_groups, fill
 from .runtime import release_memory
 
 __all__ = ["initialise", "load_checkpoint", "load_tensors", "parameter_shapes"]
@@ -46,10 +46,11 @@ def load_checkpoint(
     """
     with Sources(source_files([path])) as source:
         plan = plan_file(source, parameter_shapes(model), part=part, candidates=candidates)
-        wanted = [(parameter, plan.take[name]) for name, parameter in declared_parameters(model)]
+        groups = list(declared_groups(model))
+        wanted = [[plan.take[name] for name, _ in group] for group in groups]
         waiting = 0
-        for parameter, values in zip([p for p, _ in wanted], _ahead(source, wanted)):
-            fill(parameter, values)
+        for group, values in zip(groups, _ahead(source, wanted)):
+            fill([parameter for _, parameter in group], values)
             waiting += values.nbytes
             if waiting > SYNC_BYTES:
                 mge._full_sync()
@@ -59,28 +60,31 @@ def load_checkpoint(
     release_memory()
 
 
-def _ahead(source: Sources, wanted: Sequence[tuple[Any, Any]]) -> Iterator[np.ndarray]:
-    """Yield tensors in order; a thread reads the next while the last is handed over.
+def _ahead(source: Sources, wanted: Sequence[Sequence[Any]]) -> Iterator[np.ndarray]:
+    """Yield groups of tensors in order, each as one array of all their rows.
 
-    Two buffers are used in turn, since memory that is touched for the first time costs more than
-    the reading: what is yielded is valid until the next is asked for.
+    A thread reads the next while the last is handed over. Two buffers are used in turn, since
+    memory that is touched for the first time costs more than the reading: what is yielded is valid
+    until the next is asked for.
     """
-    shapes = {ref.source: source.tensors[ref.source].shape for _, ref in wanted}
-    largest = max((math.prod(shape) for shape in shapes.values()), default=0)
-    buffers = [np.empty(largest, np.float32) for _ in range(2)]
+    shapes = {ref.source: source.tensors[ref.source].shape for group in wanted for ref in group}
+    sizes = [sum(math.prod(shapes[ref.source]) for ref in group) for group in wanted]
+    buffers = [np.empty(max(sizes, default=0), np.float32) for _ in range(2)]
 
-    def read(reference: Any, buffer: np.ndarray) -> np.ndarray:
-        shape = shapes[reference.source]
-        out = buffer[: math.prod(shape)].reshape(shape)
-        source.read_into(reference.source, out)
-        values: np.ndarray = reference.transform(out)
-        return values
+    def read(group: Sequence[Any], buffer: np.ndarray) -> np.ndarray:
+        start = rows = 0
+        for ref in group:
+            shape = shapes[ref.source]
+            out = buffer[start : start + math.prod(shape)].reshape(shape)
+            source.read_into(ref.source, out)
+            start, rows = start + out.size, rows + ref.shape[0]
+        return buffer[:start].reshape(rows, *ref.shape[1:])  # all that `ref.transform` would do
 
     with ThreadPoolExecutor(1) as reader:
         coming = None
-        for number, (_, reference) in enumerate(wanted):
+        for number, group in enumerate(wanted):
             arrived = None if coming is None else coming.result()
-            coming = reader.submit(read, reference, buffers[number % 2])
+            coming = reader.submit(read, group, buffers[number % 2])
             if arrived is not None:
                 yield arrived
         if coming is not None:

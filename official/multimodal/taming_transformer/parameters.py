@@ -18,12 +18,19 @@ class Declared(Parameter):
     """
 
     declared_shape: tuple[int, ...] | None = None
-    group: Sequence[Declared] = ()  # this one and its neighbours, top to bottom: see `stack`
-    whole: Tensor | None = None  # what the group is joined to
+    whole: Tensor | None = None
 
     def _reset(self, other: Tensor) -> None:
         super()._reset(other)
         self.whole = None
+
+
+class Stack(M.Module):
+    """A module of which some parameters lie one under the other in one tensor."""
+
+    def stacked(self) -> list[Declared]:
+        """Return them, top to bottom."""
+        raise TypeError(f"{type(self).__name__} does not say what it stacks")
 
 
 def declare(*shape: int) -> Declared:
@@ -34,22 +41,26 @@ def declare(*shape: int) -> Declared:
     return parameter
 
 
-def fill(parameter: Declared, values: np.ndarray, device: str | None = None) -> None:
-    """Give a declared parameter its values; the array is copied and may be used again.
+def fill(parts: Sequence[Declared], values: np.ndarray) -> None:
+    """Give a declared parameter its values, or several that are stacked.
 
     Args:
-        parameter: Made by ``declare``.
-        values: C-contiguous float32 array of the declared shape.
-        device: MegEngine device name; ``None`` is the default device.
+        parts: Made by ``declare``.
+        values: C-contiguous float32 array of the declared shape, or of all the rows of several;
+            copied to the default device.
 
     Raises:
         ValueError: The shape is another one.
     """
-    if tuple(values.shape) != parameter.declared_shape:
-        raise ValueError(f"got shape {tuple(values.shape)}, expected {parameter.declared_shape}")
-    parameter._reset(Parameter(values, no_cache=True, device=device))
-    if parameter.group and all(is_filled(part) for part in parameter.group):
-        joined(parameter.group)  # before the next is loaded: it takes the place of the parts
+    shapes = [part.declared_shape or () for part in parts]
+    expected = (sum(shape[0] for shape in shapes), *shapes[0][1:])
+    if tuple(values.shape) != expected:
+        raise ValueError(f"got shape {tuple(values.shape)}, expected {expected}")
+    whole = Parameter(values, no_cache=True)
+    if len(parts) == 1:
+        parts[0]._reset(whole)
+    else:
+        _share(whole, parts)
 
 
 def is_filled(parameter: Parameter) -> bool:
@@ -63,10 +74,17 @@ def declared_parameters(model: M.Module) -> Iterator[tuple[str, Declared]]:
     yield from sorted(model.named_parameters())
 
 
-def stack(parts: Sequence[Declared]) -> None:
-    """Have parameters joined as soon as the last of them is filled."""
-    for part in parts:
-        part.group = parts
+def declared_groups(model: M.Module) -> Iterator[list[tuple[str, Declared]]]:
+    """Yield the same in groups that are to be filled together: a stack, or one alone."""
+    names = {id(parameter): name for name, parameter in declared_parameters(model)}
+    stacks = [module.stacked() for module in model.modules() if isinstance(module, Stack)]
+    stack_of = {id(part): parts for parts in stacks for part in parts}
+    seen: set[int] = set()
+    for _, parameter in declared_parameters(model):
+        if id(parameter) not in seen:
+            parts = stack_of.get(id(parameter), [parameter])
+            seen.update(id(part) for part in parts)
+            yield [(names[id(part)], part) for part in parts]
 
 
 def joined(parts: Sequence[Declared]) -> Tensor:
@@ -76,13 +94,16 @@ def joined(parts: Sequence[Declared]) -> Tensor:
     Where one has got other values since, they are joined anew.
     """
     whole = parts[0].whole
-    if whole is not None and all(part.whole is whole for part in parts):
-        return whole
-    whole = F.concat(list(parts), axis=0)
+    if whole is None or any(part.whole is not whole for part in parts):
+        whole = F.concat(list(parts), axis=0)
+        _share(whole, parts)
+    return whole
+
+
+def _share(whole: Tensor, parts: Sequence[Declared]) -> None:
     start = 0
     for part in parts:
-        end = start + part.shape[0]
-        part._reset(whole[start:end])
+        rows = (part.declared_shape or part.shape)[0]  # a copied module forgets what was declared
+        part._reset(whole[start : start + rows])
         part.whole = whole
-        start = end
-    return whole
+        start += rows
