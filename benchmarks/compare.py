@@ -99,7 +99,7 @@ def measure(pair: Pair, name: str, rounds: int, full: bool) -> dict[str, Any]:
     if name.startswith("load_"):
         figures = loading(pair, rounds)
     else:
-        pair.ours("build", case=name), pair.original("build", case=name)
+        pair.build(name)
         pair.ours("reset_peak"), pair.original("reset_peak")
         if case.gpt is None:
             figures = vqgan(pair, name, rounds)
