@@ -5,7 +5,7 @@
 
 The table of models comes from the zoo, that of parity from benchmarks/parity.json
 (`python tools/parity.py --full --json > benchmarks/parity.json`), that of speed from
-benchmarks/compare.json (`python benchmarks/compare.py --rounds 1 --json benchmarks/compare.json`),
+benchmarks/compare.json (`python benchmarks/compare.py --json benchmarks/compare.json`),
 and that of the first port from benchmarks/first_port.json
 (`python benchmarks/first_port.py --port FOLDER --json benchmarks/first_port.json`).
 """
