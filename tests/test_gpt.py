@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from megengine import Tensor
 
+from official.multimodal.taming_transformer import gpt as gpt_module
 from official.multimodal.taming_transformer.kv_cache import KVCache, Segment
 from tests.tiny import filled, tiny_gpt, tokens
 
@@ -150,6 +151,19 @@ def test_softmax_holds_wherever_the_numbers_lie(offset):
     weights = np.exp(x.astype(np.float64) - x.max(-1, keepdims=True))
     expected = weights / weights.sum(-1, keepdims=True)
     np.testing.assert_allclose(softmax(Tensor(x)).numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [1, 10**9])
+@pytest.mark.parametrize(("rows", "queries"), [(1, 1), (1, 130), (8, 1), (3, 5)])
+@pytest.mark.parametrize("shared", [False, True])
+def test_products_are_those_of_matrices_in_both_forms(monkeypatch, groups, rows, queries, shared):
+    monkeypatch.setattr(gpt_module, "GROUPS", groups)
+    monkeypatch.setattr(gpt_module, "QUERIES", groups)
+    stream = np.random.default_rng(0)
+    a = stream.standard_normal((rows, 16, queries, 8), np.float32)
+    b = stream.standard_normal((1 if shared else rows, 16, 8, 37), np.float32)
+    found = gpt_module.product(Tensor(a), Tensor(b)).numpy()
+    assert np.abs(found - a @ b).max() < 1e-5
 
 
 @pytest.mark.parametrize(("batch", "lengths"), [(1, [256 + 32, 8]), (2, [256, 32, 8])])
