@@ -10,6 +10,7 @@ import signal
 import statistics
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Sequence, TypeVar
 
@@ -50,21 +51,11 @@ class Side:
 
     def __call__(self, do: str, **arguments: Any) -> Any:
         """Have a command done and return its answer."""
-        self.begin(do, **arguments)
-        return self.end()
-
-    def begin(self, do: str, **arguments: Any) -> None:
-        """Give a command; ``end`` returns its answer."""
-        if self._process.stdin is None:
-            raise RuntimeError("the process has no input")
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("the process has no pipes")
         self._process.send_signal(signal.SIGCONT)
         self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
         self._process.stdin.flush()
-
-    def end(self) -> Any:
-        """Wait for the answer, let the process stand still and return the answer."""
-        if self._process.stdout is None:
-            raise RuntimeError("the process has no output")
         answer = self._process.stdout.readline()
         if not answer:
             raise SystemExit(f"{self._script} ended with status {self._process.wait()}")
@@ -86,10 +77,9 @@ class Pair:
 
     def build(self, case: str) -> None:
         """Make the network of a case on both sides, at the same time: nothing is timed yet."""
-        for side in (self.ours, self.original):
-            side.begin("build", case=case)
-        for side in (self.ours, self.original):
-            side.end()
+        with ThreadPoolExecutor(2) as pool:
+            for built in [pool.submit(s, "build", case=case) for s in (self.ours, self.original)]:
+                built.result()
 
     def alternate(
         self, ours: Mapping[str, Any], original: Mapping[str, Any] | None, rounds: int
