@@ -33,9 +33,9 @@ from .norms import LayerNorm
 from .parameters import Declared, Stack, declare, joined
 
 # From so many matrices, or so many rows in each, on, `product` is faster as a convolution.
-# Measured on 2 cores (Zen 5), microseconds of matmul / convolution, heads of 64 to 104 by keys:
-# 16 matrices: 1 row 80 / 164 (128 keys), 64 rows 206 / 214, 256 rows 732 / 501 (256 keys);
-# 64: 329 / 334; 128: 269 / 126 (16 keys), 384 / 303 (128 keys); 400: 1113 / 901 (128 keys).
+# Measured on 2 cores (Zen 5), microseconds of matmul / convolution (benchmarks/products.py), q k:
+# 16 matrices: 128 rows 337 / 351, 256 rows 726 / 513; 64 matrices of 1 row: 160 / 253;
+# 128: 214 / 114 (16 keys), 290 / 222 (128 keys); 400: 508 / 298, 845 / 573.
 GROUPS, QUERIES = 128, 128
 
 
