@@ -3,6 +3,7 @@
     python benchmarks/compare.py                      every case, medians of three rounds
     python benchmarks/compare.py --quick              one round, without the unbounded caches
     python benchmarks/compare.py --full               whole pictures: hours
+    python benchmarks/compare.py --full --cells 640   their first 640 cells (ten rows of a map)
     python benchmarks/compare.py --case drin_256      one case
     python benchmarks/compare.py --json FILE          figures for the README's table
 
@@ -46,11 +47,10 @@ def vqgan(pair: Pair, name: str, rounds: int) -> Figures:
     }
 
 
-def transformer(pair: Pair, name: str, rounds: int) -> Figures:
+def transformer(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
     """Time passes of a few lengths and add them up."""
     case = CASES[name]
-    cells = case.shape[0] * case.shape[1]
-    mine = representatives(our_passes(case))
+    mine = representatives(our_passes(case, cells))
     theirs = spread(dict.fromkeys(range(cells), 1.0), knots(range(cells))) if case.cond == 1 else {}
     lengths = list(theirs) or [0]
     ours_s = original_s = 0.0
@@ -72,9 +72,9 @@ def transformer(pair: Pair, name: str, rounds: int) -> Figures:
     return {"ours_s": ours_s, "original_s": original_s, "spread": max(spreads, default=None)}
 
 
-def whole(pair: Pair, name: str) -> Figures:
+def whole(pair: Pair, name: str, cells: int) -> Figures:
     """Time whole runs, one after the other."""
-    call = {"do": "whole", "case": name, "limit": 10**9}
+    call = {"do": "whole", "case": name, "limit": cells}
     return {"ours_s": pair.ours(**call), "original_s": pair.original(**call), "spread": None}
 
 
@@ -93,8 +93,10 @@ def loading(pair: Pair, rounds: int) -> Figures:
     }
 
 
-def measure(pair: Pair, name: str, rounds: int, full: bool) -> dict[str, Any]:
-    """Measure one case."""
+def measure(
+    pair: Pair, name: str, rounds: int, full: bool = False, most: int | None = None
+) -> dict[str, Any]:
+    """Measure one case; ``most`` is how many cells of it, ``None`` all."""
     case: Case = CASES[name]
     if name.startswith("load_"):
         figures = loading(pair, rounds)
@@ -104,7 +106,8 @@ def measure(pair: Pair, name: str, rounds: int, full: bool) -> dict[str, Any]:
         if case.gpt is None:
             figures = vqgan(pair, name, rounds)
         else:
-            figures = whole(pair, name) if full else transformer(pair, name, rounds)
+            cells = min(most or 10**9, case.shape[0] * case.shape[1])
+            figures = whole(pair, name, cells) if full else transformer(pair, name, rounds, cells)
     peaks = {"ours_peak_mb": pair.ours("peak_mb"), "original_peak_mb": pair.original("peak_mb")}
     ratio = figures["original_s"] / figures["ours_s"]
     return {"case": name, **figures, "ratio": ratio, **peaks}
@@ -124,12 +127,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round of each case in minutes")
     parser.add_argument("--full", action="store_true", help="time whole pictures: hours")
+    parser.add_argument("--cells", type=int, metavar="N", help="only a picture's first N cells")
     parser.add_argument("--case", action="append", choices=CASES, help="only this; repeatable")
     parser.add_argument("--rounds", type=int, help="rounds that count (default 3; --quick: 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     default = os.environ.get("TAMING_REFERENCE_PYTHON") or ROOT / ".venv-ref" / "bin" / "python"
     parser.add_argument("--python", type=Path, default=Path(default), help="the original's Python")
     options = parser.parse_args()
+    if options.cells is not None and options.cells < 1:
+        parser.error(f"--cells is {options.cells}; expected 1 or more")
     if not options.python.is_file():
         print(f"{options.python} does not exist: name one with --python", file=sys.stderr)
         return 2
@@ -142,7 +148,7 @@ def main() -> int:
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     rows = []
     for sides, name in pairs(pair, lambda: Pair(options.python), options.case or usual):
-        rows.append(measure(sides, name, rounds, options.full))
+        rows.append(measure(sides, name, rounds, options.full, options.cells))
         print(line(rows[-1]), flush=True)
     write(options.json, facts, rows)
     return 0

@@ -167,11 +167,11 @@ def beside(pair: Beside, name: str, rounds: int) -> dict[str, Any]:
         return {**row, "crash": crash, "agreement": None}
     far: dict[str, float] | None = None
     try:
-        row = row_of(measure(pair, name, rounds, False), True)
+        row = row_of(measure(pair, name, rounds), True)
         far = agreement(pair, name)
     except CrashError as error:
         port, pair.original = pair.original, Silent()
-        row, crash = row_of(measure(pair, name, rounds, False), False), f"when timed: {error}"
+        row, crash = row_of(measure(pair, name, rounds), False), f"when timed: {error}"
         pair.original = port
     else:
         crash = attempted(pair, name)

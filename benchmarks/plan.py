@@ -7,6 +7,7 @@ lengths that are timed.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from typing import Iterable, Mapping, NamedTuple
 
@@ -63,8 +64,8 @@ class _DryGPT:
         return np.zeros((1, 1, 1), np.float32)
 
 
-def our_passes(case: Case) -> Mapping[Pass, int]:
-    """Return every pass of our sampler and how often it comes."""
+def our_passes(case: Case, limit: int | None = None) -> Mapping[Pass, int]:
+    """Return every pass of our sampler, or of its first ``limit`` cells, and how often it comes."""
     from official.multimodal.taming_transformer.config import GPTConfig
     from official.multimodal.taming_transformer.window import (
         Frame,
@@ -87,7 +88,7 @@ def our_passes(case: Case) -> Mapping[Pass, int]:
     condition = crop if case.cond > 1 else fixed_condition(np.zeros((case.batch, 1), int))
     logits = Dry(gpt, condition, case.batch, case.cache_memory)  # type: ignore[arg-type]
     indices = np.zeros((case.batch, *case.shape), int)
-    for i, j in np.ndindex(case.shape):
+    for i, j in itertools.islice(np.ndindex(case.shape), limit):
         frame = frame_at(i, j, case.shape, 16, 8)
         cells = (i - frame.top) * frame.width + j - frame.left
         below = i + 1 < case.shape[0] and frame_at(i + 1, j, case.shape, 16, 8) == frame

@@ -45,12 +45,12 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     As a convolution of one group for each matrix where that is faster: MegEngine runs it on all
     threads, its batched product on one.
     """
-    rows, heads, m, k = a.shape
-    if b.shape[0] != rows:  # one past for all rows: the batch becomes queries
+    (rows, heads, m, k), (shared, _, _, n) = a.shape, b.shape
+    if shared != rows:  # one past for all rows: the batch becomes queries
         joint = a.transpose(1, 0, 2, 3).reshape(1, heads, rows * m, k)
         return product(joint, b).reshape(heads, rows, m, -1).transpose(1, 0, 2, 3)
-    groups, n = rows * heads, b.shape[3]
-    if str(a.device).startswith("gpu") or (groups < GROUPS and m < QUERIES):
+    groups = rows * heads
+    if (groups < GROUPS and m < QUERIES) or str(a.device).startswith("gpu"):
         return F.matmul(a, b)
     filters = a.reshape(groups, m, k, 1, 1)
     return F.conv2d(b.reshape(1, groups * k, n, 1), filters, groups=groups).reshape(
@@ -138,12 +138,12 @@ class CausalSelfAttention(Stack):
     def _heads(self, x: Tensor, weight: Tensor, parts: list[Linear]) -> list[Tensor]:
         """Map (B, T, C) by the weights of n layers (n * C, C): n (B, n_head, head_dim, T)."""
         b, t, c = x.shape
-        # the sums take memory of their own: a cache that keeps keys shall not keep queries alive
-        if b * t < CONV_TOKENS:
-            y = F.linear(x, weight)
-            each = [y[..., i * c : (i + 1) * c] + part.bias for i, part in enumerate(parts)]
-            return [h.reshape(1, self.n_head, -1, 1) for h in each]
+        if b * t < CONV_TOKENS:  # few numbers, so that fewer operators are faster
+            y = F.linear(x, weight, joined([part.bias for part in parts]))
+            y = y.reshape(len(parts), self.n_head, -1, 1)
+            return [y[i : i + 1] for i in range(len(parts))]
         y = on_columns(to_columns(x), weight, None).reshape(len(parts), c, b * t)
+        # the sums take memory of their own: a cache that keeps keys shall not keep queries alive
         each = [y[i] + part.bias.reshape(c, 1) for i, part in enumerate(parts)]
         return [h.reshape(self.n_head, -1, b, t).transpose(2, 0, 1, 3) for h in each]
 
