@@ -19,8 +19,9 @@ def logits(gpt: GPT, rows: int = 2) -> np.ndarray:
 
 def groups(gpt: GPT):
     for block in gpt.blocks:
-        attention = block.attn
-        yield [p.weight for p in (attention.key, attention.value, attention.query)]
+        parts = block.attn.key, block.attn.value, block.attn.query
+        yield [part.weight for part in parts]
+        yield [part.bias for part in parts]
 
 
 def shares_memory(gpt: GPT) -> bool:
@@ -101,6 +102,17 @@ def test_one_new_weight_alone_is_used_at_once():
             part._reset(part + 0)  # memory of its own
     assert np.array_equal(logits(gpt), logits(plain))
     assert not np.allclose(logits(gpt), logits(tiny_gpt()), atol=1e-3)
+
+
+def test_a_part_of_what_lies_together_can_be_joined_too():
+    gpt = tiny_gpt()
+    want = logits(gpt)
+    for group in groups(gpt):
+        for some in (group[:1], group[1:], group[::-1]):
+            values = np.concatenate([part.numpy() for part in some])
+            assert np.array_equal(joined(some).numpy(), values)
+    assert np.array_equal(logits(gpt), want)
+    assert shares_memory(gpt)
 
 
 def test_names_shapes_and_values_of_the_state_dict_are_those_of_three_layers():

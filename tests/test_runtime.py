@@ -13,8 +13,11 @@ from official.multimodal.taming_transformer import runtime
 ROOT = Path(__file__).resolve().parent.parent
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux' /proc")
 SETTINGS = ("MGE_DEFAULT_DEVICE", "MKL_DEBUG_CPU_TYPE", "GLIBC_TUNABLES")
+# a process inherits its parent's slack: here Linux' usual one, nanoseconds
+USUAL = "import ctypes; ctypes.CDLL(None).prctl(29, ctypes.c_ulong(50000))"
 SHOW = """
 import json, os, sys
+{usual}
 {before}
 from official.multimodal.taming_transformer import tune_cpu
 first = tune_cpu({arguments})
@@ -30,8 +33,10 @@ def run(arguments: str = "", before: str = "", **variables: str):
     environment = {k: v for k, v in os.environ.items() if k not in SETTINGS}
     environment = {k: v for k, v in environment.items() if not k.startswith("MALLOC_")}
     environment.update(variables, PYTHONPATH=str(ROOT))
+    usual = USUAL if sys.platform == "linux" else ""
+    script = SHOW.format(arguments=arguments, before=before, usual=usual)
     done = subprocess.run(
-        [sys.executable, "-c", SHOW.format(arguments=arguments, before=before)],
+        [sys.executable, "-c", script],
         env=environment, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -104,36 +109,35 @@ def test_the_launcher_sets_the_same_tunables():
 
 
 @linux
-@pytest.mark.parametrize("tuned", [True, False])
-def test_an_idle_process_leaves_the_processor_alone(tuned):
-    # how often MegEngine's polling thread has gone to sleep in half a second
+@pytest.mark.parametrize(("tuned", "slack"), [(True, 5_000_000), (False, 50_000)])
+def test_megengine_s_polling_thread_gets_the_slack(tuned, slack):
     program = f"""
-import os, time
+{USUAL}
+import time
 from pathlib import Path
 from official.multimodal.taming_transformer import tune_cpu
 if {tuned}:
     tune_cpu()
 import megengine
 (megengine.Tensor([1.0]) * 2).numpy()
-tasks = [task for task in Path("/proc/self/task").iterdir()
-         if (task / "comm").read_text().strip() == "CompNodeSync"]
-def sleeps():
-    text, = [(task / "status").read_text() for task in tasks]
-    return int(text.split("voluntary_ctxt_switches:")[1].split()[0])
-before = sleeps()
-time.sleep(0.5)
-print(sleeps() - before)
+names = {{}}
+while "CompNodeSync" not in names:  # threads take their names when they first run
+    time.sleep(0.01)
+    names = {{(task / "comm").read_text().strip(): task.name
+             for task in Path("/proc/self/task").iterdir()}}
+print(Path("/proc", names["CompNodeSync"], "timerslack_ns").read_text())
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True,
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT,
                           capture_output=True, text=True, timeout=120)  # fmt: skip
-    assert (int(done.stdout.split()[-1]) <= 110) == tuned  # one every 5 ms, and a few more
+    if "PermissionError" in done.stderr:
+        pytest.skip("another thread's slack is shown to who may set priorities (CAP_SYS_NICE)")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) == slack
 
 
 @linux
 def test_a_slack_that_the_program_has_chosen_is_left():
-    (_, left, _, _, _, _), _ = run(
-        before="import ctypes; ctypes.CDLL(None).prctl(29, ctypes.c_ulong(70000))"
-    )
+    (_, left, _, _, _, _), _ = run(before=USUAL.replace("50000", "70000"))
     assert "timers: their slack is 70000 ns already" in left
 
 

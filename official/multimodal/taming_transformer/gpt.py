@@ -111,9 +111,10 @@ class CausalSelfAttention(Stack):
         self.value = Linear(config.n_embd, config.n_embd)
         self.proj = Linear(config.n_embd, config.n_embd)
 
-    def stacked(self) -> list[Declared]:
-        """Return the weights of key, value and query: the rows of one product."""
-        return [self.key.weight, self.value.weight, self.query.weight]
+    def stacked(self) -> list[list[Declared]]:
+        """Return the weights of key, value and query, the rows of one product, and the biases."""
+        parts = [self.key, self.value, self.query]
+        return [[part.weight for part in parts], [part.bias for part in parts]]
 
     def forward(
         self, x: Tensor, mask: Tensor | None, cache: KVCache, layer: int, last: bool
@@ -123,28 +124,27 @@ class CausalSelfAttention(Stack):
         With ``last`` only the last position is mapped: (B, 1, n_embd).
         """
         b, t, c = x.shape
-        parts = [self.key, self.value, self.query]
-        weight = joined(self.stacked())
+        weight, bias = map(joined, self.stacked())
         if last and t > 1:
-            k, v = self._heads(x, weight[: 2 * c], parts[:2])
-            (q,) = self._heads(x[:, -1:], weight[2 * c :], parts[2:])
+            k, v = self._heads(x, weight[: 2 * c], bias[: 2 * c])
+            (q,) = self._heads(x[:, -1:], weight[2 * c :], bias[2 * c :])
             t, mask = 1, None  # the last token sees everything
         else:
-            k, v, q = self._heads(x, weight, parts)
+            k, v, q = self._heads(x, weight, bias)
         segments = cache.extend(layer, Segment(k, v.transpose(0, 1, 3, 2)))
         y = attend(q.transpose(0, 1, 3, 2) * (c // self.n_head) ** -0.5, segments, mask)
         return self.proj((y if t == 1 else y.transpose(0, 2, 1, 3)).reshape(b, t, c))
 
-    def _heads(self, x: Tensor, weight: Tensor, parts: list[Linear]) -> list[Tensor]:
+    def _heads(self, x: Tensor, weight: Tensor, bias: Tensor) -> list[Tensor]:
         """Map (B, T, C) by the weights of n layers (n * C, C): n (B, n_head, head_dim, T)."""
         b, t, c = x.shape
         if b * t < CONV_TOKENS:  # few numbers, so that fewer operators are faster
-            y = F.linear(x, weight, joined([part.bias for part in parts]))
-            y = y.reshape(len(parts), self.n_head, -1, 1)
-            return [y[i : i + 1] for i in range(len(parts))]
-        y = on_columns(to_columns(x), weight, None).reshape(len(parts), c, b * t)
+            y = F.linear(x, weight, bias).reshape(-1, self.n_head, c // self.n_head, 1)
+            return [y[i : i + 1] for i in range(y.shape[0])]
+        y = on_columns(to_columns(x), weight, None).reshape(-1, c, b * t)
+        shift = bias.reshape(-1, c, 1)
         # the sums take memory of their own: a cache that keeps keys shall not keep queries alive
-        each = [y[i] + part.bias.reshape(c, 1) for i, part in enumerate(parts)]
+        each = [y[i] + shift[i] for i in range(y.shape[0])]
         return [h.reshape(self.n_head, -1, b, t).transpose(2, 0, 1, 3) for h in each]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Iterator, Sequence
 
 import megengine.functional as F
@@ -19,6 +20,7 @@ class Declared(Parameter):
 
     declared_shape: tuple[int, ...] | None = None
     whole: Tensor | None = None
+    start = 0  # the first of its rows there
 
     def _reset(self, other: Tensor) -> None:
         super()._reset(other)
@@ -28,8 +30,8 @@ class Declared(Parameter):
 class Stack(M.Module):
     """A module of which some parameters lie one under the other in one tensor."""
 
-    def stacked(self) -> list[Declared]:
-        """Return them, top to bottom."""
+    def stacked(self) -> list[list[Declared]]:
+        """Return the parameters of each such tensor, top to bottom."""
         raise TypeError(f"{type(self).__name__} does not say what it stacks")
 
 
@@ -77,7 +79,8 @@ def declared_parameters(model: M.Module) -> Iterator[tuple[str, Declared]]:
 def declared_groups(model: M.Module) -> Iterator[list[tuple[str, Declared]]]:
     """Yield the same in groups that are to be filled together: a stack, or one alone."""
     names = {id(parameter): name for name, parameter in declared_parameters(model)}
-    stacks = [module.stacked() for module in model.modules() if isinstance(module, Stack)]
+    modules = [module for module in model.modules() if isinstance(module, Stack)]
+    stacks = [parts for module in modules for parts in module.stacked()]
     stack_of = {id(part): parts for parts in stacks for part in parts}
     seen: set[int] = set()
     for _, parameter in declared_parameters(model):
@@ -91,19 +94,27 @@ def joined(parts: Sequence[Declared]) -> Tensor:
     """Return filled parameters, one under the other, as one tensor.
 
     Its memory replaces theirs: each becomes a view of its rows, and the next call finds them so.
-    Where one has got other values since, they are joined anew.
+    Where one has got other values since, or was joined with others, they are joined anew.
     """
     whole = parts[0].whole
-    if whole is None or any(part.whole is not whole for part in parts):
+    if whole is None or not _make_up(whole, parts):
         whole = F.concat(list(parts), axis=0)
         _share(whole, parts)
     return whole
 
 
+def _make_up(whole: Tensor, parts: Sequence[Declared]) -> bool:
+    """Tell whether these parts, in this order, are all that lies in ``whole``."""
+    starts = [0, *accumulate(map(_rows, parts))]
+    placed = all(part.whole is whole and part.start == at for part, at in zip(parts, starts))
+    return placed and bool(whole.shape[0] == starts[-1])
+
+
 def _share(whole: Tensor, parts: Sequence[Declared]) -> None:
-    start = 0
-    for part in parts:
-        rows = (part.declared_shape or part.shape)[0]  # a copied module forgets what was declared
-        part._reset(whole[start : start + rows])
-        part.whole = whole
-        start += rows
+    for part, start in zip(parts, [0, *accumulate(map(_rows, parts))]):
+        part._reset(whole[start : start + _rows(part)])
+        part.whole, part.start = whole, start
+
+
+def _rows(part: Declared) -> int:
+    return int((part.declared_shape or part.shape)[0])  # a copied module forgets the declared one
