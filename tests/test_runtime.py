@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +140,29 @@ print(Path("/proc", names["CompNodeSync"], "timerslack_ns").read_text())
 def test_a_slack_that_the_program_has_chosen_is_left():
     (_, left, _, _, _, _), _ = run(before=USUAL.replace("50000", "70000"))
     assert "timers: their slack is 70000 ns already" in left
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names MKL")
+def test_on_macos_it_chooses_the_threads_and_leaves_the_rest():
+    # as its code sees macOS, with MegEngine imported already
+    before = "import megengine; sys.platform = 'darwin'"
+    (done, left, device, _, value, _), _ = run(before=before)
+    assert done == [f"device: {device}"]
+    assert left == [
+        "MKL: the processor's make is read on Linux only",
+        "allocator: not glibc's",
+        "timers: not Linux'",
+    ]
+    assert value == 6.0
+
+
+@linux
+def test_under_another_c_library_the_allocator_is_left():
+    before = "import platform; platform.libc_ver = lambda *_: ('', '')"  # what musl's Python says
+    (done, left, _, _, value, _), _ = run(before=before)
+    assert "allocator: not glibc's" in left
+    assert any(line.startswith("timers: 5 ms") for line in done)
+    assert value == 6.0
 
 
 def test_a_device_that_the_program_has_chosen_is_left():
