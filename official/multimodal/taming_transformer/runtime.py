@@ -58,12 +58,12 @@ def tune_cpu(threads: int | None = None) -> Tuning:
     Four things, all process-wide: MKL's fast path on processors that are not Intel's (MegEngine
     links MKL 2019, which otherwise picks its slowest there: matrix products run several times
     faster); one thread a core; an allocator that keeps its memory; and, on Linux, timers with a
-    slack of 5 ms. MegEngine has a thread that looks ten thousand times a second, all its life, for
-    memory to free, and pushes those aside that compute: with the slack it looks two hundred times,
-    VQGANs and single tokens are a tenth to a fifth faster, and an idle process leaves the processor
-    alone. The slack is inherited: of the calling thread and all that start later, a ``time.sleep``
-    may last 5 ms longer. The allocator costs a quarter more memory in the VQGANs, unless
-    ``GLIBC_TUNABLES`` (the constant here) has been in the environment since before Python started.
+    slack of 5 ms. MegEngine has a thread that looks for memory to free every 10 us, all its life
+    (imperative/src/impl/physical_tensor.cpp), and pushes those aside that compute; with the slack
+    it looks every 5 ms, and an idle process leaves the processor alone. The slack is inherited: of
+    the calling thread and all that start later, a ``time.sleep`` may last 5 ms longer. The
+    allocator costs a quarter more memory in the VQGANs, unless ``GLIBC_TUNABLES`` (the constant
+    here) has been in the environment since before Python started.
     Variables that the user has set are respected; nothing happens where MegEngine would use a GPU.
     A second call changes nothing more.
 
