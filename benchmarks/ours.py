@@ -78,16 +78,19 @@ class Ours(Builder):
     def prepare(self, case: str, shape: list[int]) -> None:
         """Make the past of a pass: as long as it would be, of numbers that mean nothing.
 
-        A longer past of the same kind grows token by token, as it does in a run.
+        It begins with the condition and grows token by token, as it does in a run.
         """
         before, p = self._pass, Pass(*shape)
         self._pass, self._case = p, CASES[case]
         if (before.batch, before.shared) != (p.batch, p.shared) or p.past < before.past:
-            before = Pass(p.batch, p.shared, 0, 0)
             self._past = self.model.new_cache()
             if p.shared:
                 self._remember(1, p.shared)
                 self._past.freeze()
+            condition = 0 if p.shared else min(self._case.cond, p.past)
+            if condition:
+                self._remember(p.batch, condition)
+            before = Pass(p.batch, p.shared, condition, 0)
         for _ in range(before.past, p.past):
             self._remember(p.batch, 1)
 

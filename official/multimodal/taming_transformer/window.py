@@ -126,7 +126,12 @@ class WindowLogits:
         columns = slice(frame.left, frame.left + frame.width)
         tokens = indices[:, rows, columns].reshape(self._batch, -1)[:, max(done, 0) : cells]
         if done < 0:
-            logits = self._start(frame, cache)
+            condition = self._condition(frame)
+            if condition.shape[0] == self._batch:  # one pass is faster than two
+                tokens = np.concatenate([condition, tokens], axis=1)
+            else:  # the same for all samples
+                logits = self._feed(condition, cache)
+                cache.freeze()
         if tokens.shape[1]:
             logits = self._feed(tokens, cache)
         self._current = (frame, cache, cells, returns)
@@ -151,11 +156,6 @@ class WindowLogits:
         held = sum(kept[2] for kept in self._kept.values())
         if returns and held + size <= self._budget:
             self._kept[frame] = (cache, cells, size)
-
-    def _start(self, frame: Frame, cache: KVCache) -> np.ndarray:
-        logits = self._feed(self._condition(frame), cache)
-        cache.freeze()
-        return logits
 
     def _feed(self, tokens: np.ndarray, cache: KVCache) -> np.ndarray:
         idx = Tensor(np.ascontiguousarray(tokens), dtype="int32", device=self._gpt.device)
