@@ -9,7 +9,7 @@ unset CDPATH PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV PIP_TARGET PIP_PREF
 # glibc keeps buffers up to 100 MB, in huge pages: less time in the networks
 # (official/multimodal/taming_transformer/runtime.py says what each setting does).
 heap=glibc.malloc.mmap_threshold=100000000:glibc.malloc.trim_threshold=2147483647
-heap=$heap:glibc.malloc.top_pad=16777216:glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0
+heap=$heap:glibc.malloc.top_pad=16777216:glibc.malloc.arena_max=1:glibc.malloc.tcache_max=24
 heap=$heap:glibc.malloc.mxfast=0:glibc.malloc.hugetlb=1
 GLIBC_TUNABLES=${GLIBC_TUNABLES-$heap}
 export GLIBC_TUNABLES
