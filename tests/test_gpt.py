@@ -133,6 +133,23 @@ def test_gelu_is_exact_within_its_promise():
     np.testing.assert_allclose(gelu(Tensor(far)).numpy()[:: 1 << 16], [0, 0, 300, 1e6], atol=1e-6)
 
 
+@pytest.mark.parametrize("tokens_", [3, 700])  # MegEngine's own operator, and the cheap ones
+def test_layer_norm_is_that_of_numpy(tokens_):
+    from official.multimodal.taming_transformer.norms import LayerNorm
+
+    norm = filled(LayerNorm(96))
+    stream = np.random.default_rng(5)
+    for scale, shift in ((1, 0), (1e-3, 0.5), (1e3, -4e3), (0, 2)):
+        x = (stream.normal(size=(2, tokens_, 96)) * scale + shift).astype(np.float32)
+        exact = x.astype(np.float64)
+        centred = exact - exact.mean(-1, keepdims=True)
+        expected = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        expected = expected * norm.weight.numpy() + norm.bias.numpy()
+        found = norm(Tensor(x)).numpy()
+        assert (found.shape, found.dtype) == (x.shape, np.float32)
+        assert np.abs(found - expected).max() < 2e-5 * max(1, abs(shift / scale) if scale else 1)
+
+
 @pytest.mark.parametrize("rows", [1, 2, 5, 40])
 def test_linear_layers_give_the_same_in_both_forms(rows):
     from official.multimodal.taming_transformer.layers import Linear

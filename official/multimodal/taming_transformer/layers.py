@@ -13,6 +13,8 @@ import megengine.functional as F
 import megengine.module as M
 import numpy as np
 from megengine import Parameter, Tensor
+from megengine.core._imperative_rt.core2 import apply
+from megengine.core.ops.builtin import Elemwise
 
 from .parameters import declare, is_filled
 
@@ -27,8 +29,11 @@ CONV_TOKENS = 2
 _GELU = (1.5956562825, 0.0729375701, -2.4971969282e-4, -6.1162432135e-5, 2.2381830241e-6)
 # From this many numbers on (4 MB), a tensor is worth waiting for: see `settle`.
 BIG = 1 << 20
-# Below this many numbers, the overhead of the polynomial's operators exceeds what it saves.
-_GELU_SMALL = 1 << 17
+# From this many numbers on, several cheap operators cost less than one of MegEngine's that takes
+# its numbers singly. Measured on 2 cores (Zen 3), ms, MegEngine's / ours: GELU of 2^13 numbers 0.11
+# / 0.31, 2^15 0.49 / 0.43, 2^20 12 / 4.4; LayerNorm of 13312 0.13 / 0.18, 41600 0.33 / 0.23, 2^18
+# 1.7 / 0.5.
+MANY = 1 << 15
 
 
 class Network(M.Module):
@@ -161,14 +166,26 @@ def cast(x: Tensor, dtype: np.dtype | type) -> Tensor:
 
 
 def gelu(x: Tensor) -> Tensor:
-    """Return ``x * Phi(x)``, the exact GELU within 3e-6, in half of the time of MegEngine's own."""
-    if np.prod(x.shape) < _GELU_SMALL:
+    """Return ``x * Phi(x)``, the exact GELU within 3e-6, in a third of MegEngine's own time."""
+    if not on_cpu(x, MANY):
         return F.gelu(x)
-    square = x * x
-    p = _GELU[-1]
-    for coefficient in _GELU[-2::-1]:
-        p = coefficient + square * p
+    square, rest = x * x, reversed(_GELU)
+    p = multiply_add(square, next(rest), next(rest))
+    for coefficient in rest:
+        p = multiply_add(square, p, coefficient)
     return x * F.sigmoid(x * p)
+
+
+def multiply_add(a: Tensor, b: Tensor | float, c: Tensor | float) -> Tensor:
+    """Return ``a * b + c`` in one pass."""
+    b, c = (v if isinstance(v, Tensor) else Tensor(v, a.dtype, a.device) for v in (b, c))
+    (y,) = apply(Elemwise(mode="FUSE_MUL_ADD3"), a, b, c)
+    return y
+
+
+def on_cpu(x: Tensor, least: int) -> bool:
+    """Return whether x has ``least`` numbers or more and is not on a GPU."""
+    return bool(np.prod(x.shape) >= least) and not str(x.device).startswith("gpu")
 
 
 def settle(x: Tensor, least: int = 0) -> Tensor:
@@ -177,7 +194,7 @@ def settle(x: Tensor, least: int = 0) -> Tensor:
     On a CPU, MegEngine runs ahead and holds the buffers of many layers. What the caller has dropped
     is free after this, so it is worth most before an operator.
     """
-    if np.prod(x.shape) >= least and not str(x.device).startswith("gpu"):
+    if on_cpu(x, least):
         mge._full_sync()
     return x
 
