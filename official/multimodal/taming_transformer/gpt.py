@@ -17,6 +17,7 @@ from megengine import Tensor
 from .config import GPTConfig
 from .kv_cache import KVCache, Segment
 from .layers import (
+    BIG,
     CONV_TOKENS,
     Embedding,
     Linear,
@@ -175,7 +176,8 @@ class Block(M.Module):
         if h.shape[0] * h.shape[1] < CONV_TOKENS:
             y: Tensor = contract(activate(expand(h)))
             return y
-        columns = contract.on_columns(activate(expand.on_columns(to_columns(h))))
+        wide = settle(expand.on_columns(to_columns(h)), BIG)  # what attention took is free again
+        columns = contract.on_columns(activate(wide))
         return from_columns(columns, h.shape[0])
 
 
