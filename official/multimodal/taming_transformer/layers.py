@@ -22,6 +22,7 @@ from .parameters import declare, is_filled
 # Measured on 2 cores, 1664 -> 6656, ms at 1, 2, 3, 8 tokens:
 # Zen 4: linear 3.1, 5.8, 6.4, 5.2; convolution 9.0, 3.8, 2.8, 2.3.
 # Zen 5: linear 1.2, 1.7, 1.9, 6.0; convolution 3.4, 2.1, 2.1, 2.2 (benchmarks/linear.py).
+# Zen 3 (1024 -> 4096): linear 1.0, 2.7, 2.8, 3.1; convolution 3.0, 1.2, 1.2, 1.3.
 CONV_TOKENS = 2
 
 # x * Phi(x) = x * sigmoid(x * p(x^2)) up to 3e-6: p fitted to logit(Phi(x)) / x by least squares,
