@@ -23,7 +23,7 @@ def demo(*arguments: object, **variables: str) -> subprocess.CompletedProcess[st
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,  # seconds: against hanging alone, slow machines take minutes
     )
 
 

@@ -90,7 +90,7 @@ def folder(tmp_path: Path) -> Path:
 def run(arguments: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments], cwd=folder, env={**os.environ, **variables},
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=900,
     )  # fmt: skip
 
 
