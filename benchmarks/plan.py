@@ -85,7 +85,7 @@ def our_passes(case: Case, limit: int | None = None) -> Mapping[Pass, int]:
         return np.zeros((1, frame.height * frame.width), int)
 
     gpt = _DryGPT(GPTConfig(**case.gpt))
-    condition = crop if case.cond > 1 else fixed_condition(np.zeros((case.batch, 1), int))
+    condition = crop if case.cond > 1 else fixed_condition(np.zeros((1, 1), int))
     logits = Dry(gpt, condition, case.batch, case.cache_memory)  # type: ignore[arg-type]
     indices = np.zeros((case.batch, *case.shape), int)
     for i, j in itertools.islice(np.ndindex(case.shape), limit):

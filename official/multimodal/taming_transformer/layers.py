@@ -178,7 +178,7 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def multiply_add(a: Tensor, b: Tensor | float, c: Tensor | float) -> Tensor:
-    """Return ``a * b + c`` in one pass."""
+    """Return ``a * b + c`` in one pass; shapes broadcast, numbers take the dtype of a."""
     b, c = (v if isinstance(v, Tensor) else Tensor(v, a.dtype, a.device) for v in (b, c))
     (y,) = apply(Elemwise(mode="FUSE_MUL_ADD3"), a, b, c)
     return y
