@@ -82,12 +82,13 @@ class Ours(Builder):
         """
         before, p = self._pass, Pass(*shape)
         self._pass, self._case = p, CASES[case]
-        if (before.batch, before.shared) != (p.batch, p.shared) or p.past < before.past:
+        condition = 0 if p.shared else min(self._case.cond, p.past)
+        grows = (before.batch, before.shared) == (p.batch, p.shared) and before.past <= p.past
+        if not grows or before.past < condition:
             self._past = self.model.new_cache()
             if p.shared:
                 self._remember(1, p.shared)
                 self._past.freeze()
-            condition = 0 if p.shared else min(self._case.cond, p.past)
             if condition:
                 self._remember(p.batch, condition)
             before = Pass(p.batch, p.shared, condition, 0)

@@ -66,6 +66,20 @@ def test_few_passes_stand_for_all(case):
     assert token_passes(few) == pytest.approx(token_passes(passes))
 
 
+def test_the_past_of_a_pass_begins_with_the_condition_as_in_a_run(monkeypatch):
+    from dataclasses import replace
+
+    from benchmarks.ours import Ours
+
+    monkeypatch.setitem(CASES, "tiny", replace(CASES["sflckr_64x42"], cond=8, top_k=None))
+    monkeypatch.setattr("benchmarks.ours.tune_cpu", lambda: None)
+    side = Ours()
+    side.model = tiny_gpt(50, 512, n_layer=1, n_head=1, n_embd=8)
+    for past, runs in [(0, []), (8, [8]), (10, [8, 2]), (4, [4]), (9, [8, 1])]:
+        side.prepare("tiny", [1, 0, past, 1])
+        assert [run.length for run in side._past._segments(0)] == runs
+
+
 def test_counts_are_shared_out_as_linear_interpolation_does():
     assert spread({0: 1, 5: 2, 10: 1}, [0, 10]) == {0: 2, 10: 2}
     assert spread({2: 4}, [0, 8]) == {0: 3, 8: 1}
