@@ -32,21 +32,19 @@ def forms() -> dict[str, tuple[str, Form]]:
     """Return, by name, the kind of weights that a form takes and the form itself."""
     import megengine.functional as F
 
-    from official.multimodal.taming_transformer.layers import CONV_TOKENS, from_columns, to_columns
+    from official.multimodal.taming_transformer.columns import CONV_TOKENS
 
     def linear(x: Any, weight: Any) -> Any:
         return F.linear(x, weight)
 
     def convolution(x: Any, weight: Any) -> Any:
-        out, width = weight.shape
-        columns = F.conv2d(to_columns(x), weight.reshape(out, width, 1, 1))
-        return from_columns(columns, x.shape[0])
+        columns = x.reshape(1, -1, x.shape[1], 1)  # as tokens lie in the network
+        return F.conv2d(columns, weight.reshape(*weight.shape, 1, 1))
 
     def products(x: Any, weights: Sequence[Any]) -> list[Any]:
         if x.shape[1] < CONV_TOKENS:
             return [linear(x, weight) for weight in weights]
-        columns = to_columns(x)
-        return [F.conv2d(columns, w.reshape(*w.shape, 1, 1)) for w in weights]
+        return [convolution(x, weight) for weight in weights]
 
     def three(x: Any, weights: Any) -> Any:
         return products(x, weights)[-1]

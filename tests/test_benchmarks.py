@@ -71,11 +71,11 @@ def test_the_past_of_a_pass_begins_with_the_condition_as_in_a_run(monkeypatch):
 
     from benchmarks.ours import Ours
 
-    monkeypatch.setitem(CASES, "tiny", replace(CASES["sflckr_64x42"], cond=8, top_k=None))
+    monkeypatch.setitem(CASES, "tiny", replace(CASES["sflckr_64x42"], cond=20, top_k=None))
     monkeypatch.setattr("benchmarks.ours.tune_cpu", lambda: None)
     side = Ours()
     side.model = tiny_gpt(50, 512, n_layer=1, n_head=1, n_embd=8)
-    for past, runs in [(0, []), (8, [8]), (10, [8, 2]), (4, [4]), (9, [8, 1])]:
+    for past, runs in [(0, []), (20, [20]), (22, [20, 2]), (4, [4]), (21, [20, 1])]:
         side.prepare("tiny", [1, 0, past, 1])
         assert [run.length for run in side._past._segments(0)] == runs
 

@@ -7,6 +7,7 @@ import pytest
 from megengine import Tensor
 from PIL import Image
 
+from official.multimodal.taming_transformer.columns import last_columns, to_columns
 from official.multimodal.taming_transformer.window import WindowLogits, fixed_condition, frame_at
 from tests.tiny import tiny_gpt
 from tools import figures
@@ -31,14 +32,14 @@ def test_attention_is_what_changes_the_token():
     assert look(gpt, tokens[:1]).weights == pytest.approx(1)
     weights = look(gpt, tokens).weights[0]  # of 4 heads
     block = gpt.blocks[0]
-    x = gpt.tok_emb(Tensor(tokens[None].astype(np.int32))) + gpt.pos_emb[:, :12]
+    x = to_columns(gpt.tok_emb(Tensor(tokens[None].astype(np.int32))) + gpt.pos_emb[:, :12])
     h = block.ln1(x)
-    values = block.attn.value(h).numpy()[0].reshape(12, 4, 8)
-    gathered = np.einsum("ht,thw->hw", weights, values).reshape(1, 1, 32).astype(np.float32)
-    x = x[:, -1:] + block.attn.proj(Tensor(gathered))
+    values = block.attn.value(h).numpy().reshape(4, 8, 12)
+    gathered = np.einsum("ht,hwt->hw", weights, values).reshape(1, 32).astype(np.float32)
+    x = last_columns(x, 1) + block.attn.proj(Tensor(gathered))
     _, activate, contract = block.mlp
     x = x + contract(activate(block.mlp[0](block.ln2(x))))
-    logits = gpt.head(gpt.ln_f(x)).numpy()[0, 0]
+    logits = gpt.head(gpt.ln_f(x)).numpy()[0]
     assert np.abs(logits - look(gpt, tokens).logits).max() < 1e-4
 
 

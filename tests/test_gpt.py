@@ -133,31 +133,42 @@ def test_gelu_is_exact_within_its_promise():
     np.testing.assert_allclose(gelu(Tensor(far)).numpy()[:: 1 << 16], [0, 0, 300, 1e6], atol=1e-6)
 
 
-@pytest.mark.parametrize("tokens_", [3, 700])  # MegEngine's own operator, and the cheap ones
+@pytest.mark.parametrize("tokens_", [1, 3, 700])  # MegEngine's own operator, and the cheap ones
 def test_layer_norm_is_that_of_numpy(tokens_):
+    from official.multimodal.taming_transformer.columns import from_columns, to_columns
     from official.multimodal.taming_transformer.norms import LayerNorm
 
     norm = filled(LayerNorm(96))
     stream = np.random.default_rng(5)
     for scale, shift in ((1, 0), (1e-3, 0.5), (1e3, -4e3), (0, 2)):
-        x = (stream.normal(size=(2, tokens_, 96)) * scale + shift).astype(np.float32)
+        x = (stream.normal(size=(1, tokens_, 96)) * scale + shift).astype(np.float32)
         exact = x.astype(np.float64)
         centred = exact - exact.mean(-1, keepdims=True)
         expected = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
         expected = expected * norm.weight.numpy() + norm.bias.numpy()
-        found = norm(Tensor(x)).numpy()
+        found = from_columns(norm(to_columns(Tensor(x))), 1).numpy()
         assert (found.shape, found.dtype) == (x.shape, np.float32)
         assert np.abs(found - expected).max() < 2e-5 * max(1, abs(shift / scale) if scale else 1)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 40])
 def test_linear_layers_give_the_same_in_both_forms(rows):
-    from official.multimodal.taming_transformer.layers import Linear
+    from official.multimodal.taming_transformer.columns import Linear, from_columns, to_columns
 
     layer = filled(Linear(24, 56))
     x = np.random.RandomState(rows).standard_normal((1, rows, 24)).astype(np.float32)
     expected = x @ layer.weight.numpy().T + layer.bias.numpy()
-    np.testing.assert_allclose(layer(Tensor(x)).numpy(), expected, rtol=1e-5, atol=1e-5)
+    found = from_columns(layer(to_columns(Tensor(x))), 1).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "narrow"), [((3, 2, 5, 1), 2), ((2, 3, 4, 7), 2),
+    ((1, 16, 32, 130), 2), ((2, 16, 130, 32), 3)])  # fmt: skip
+def test_swapped_axes_are_the_same_numbers(shape, narrow):
+    from official.multimodal.taming_transformer.columns import swap
+
+    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    np.testing.assert_array_equal(swap(Tensor(x), narrow).numpy(), x.swapaxes(2, 3))
 
 
 @pytest.mark.parametrize("offset", [-1000.0, -100.0, 0.0, 100.0, 1000.0])

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from megengine import Tensor
 
+from official.multimodal.taming_transformer.columns import from_columns, last_columns, to_columns
 from official.multimodal.taming_transformer.gpt import GPT
 from official.multimodal.taming_transformer.labels import colourise_labels, one_hot
 from official.multimodal.taming_transformer.layers import softmax
@@ -48,15 +49,15 @@ def look(gpt: GPT, tokens: np.ndarray) -> Look:
     future = np.triu(np.full((t, t), -np.inf, np.float32), 1)
     mask = None if t == 1 else Tensor(future, device=gpt.device)
     cache = gpt.new_cache()
-    x, weights = gpt.tok_emb(idx) + gpt.pos_emb[:, :t], []
+    x, weights = to_columns(gpt.tok_emb(idx) + gpt.pos_emb[:, :t]), []
     for layer, block in enumerate(gpt.blocks):
         h = block.ln1(x)
-        width = h.shape[2] // heads
-        q = block.attn.query(h)[:, -1].reshape(heads, 1, width)
-        k = block.attn.key(h).reshape(t, heads, width).transpose(1, 2, 0)
+        width = h.shape[1] // heads
+        q = block.attn.query(last_columns(h, 1)).reshape(heads, 1, width)
+        k = block.attn.key(h).reshape(heads, width, t)
         weights.append(softmax(F.matmul(q, k) * width**-0.5).numpy()[:, 0])
-        x = block(x, mask, cache, layer)
-    logits = gpt.head(gpt.ln_f(x))[0, -1].numpy()
+        x = block(x, 1, mask, cache, layer)
+    logits = from_columns(gpt.head(gpt.ln_f(x)), 1)[0, -1].numpy()
     return Look(np.stack(weights), logits)
 
 

@@ -14,22 +14,18 @@ import megengine.module as M
 import numpy as np
 from megengine import Tensor
 
-from .config import GPTConfig
-from .kv_cache import KVCache, Segment
-from .layers import (
-    BIG,
+from .columns import (
     CONV_TOKENS,
-    Embedding,
     Linear,
-    Network,
-    cast,
     from_columns,
-    gelu,
-    on_columns,
-    settle,
-    softmax,
+    last_columns,
+    linear,
+    swap,
     to_columns,
 )
+from .config import GPTConfig
+from .kv_cache import KVCache, Segment
+from .layers import BIG, Embedding, Network, cast, gelu, settle, softmax
 from .norms import LayerNorm
 from .parameters import Declared, Stack, declare, joined
 
@@ -118,35 +114,39 @@ class CausalSelfAttention(Stack):
         return [[part.weight for part in parts], [part.bias for part in parts]]
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, cache: KVCache, layer: int, last: bool
+        self, x: Tensor, batch: int, mask: Tensor | None, cache: KVCache, layer: int, last: bool
     ) -> Tensor:
-        """Map (B, T, n_embd) of the newest tokens to the same shape; the cache grows by T.
+        """Map the columns of B*T newest tokens to the same shape; the cache grows by T.
 
-        With ``last`` only the last position is mapped: (B, 1, n_embd).
+        With ``last`` only the last position of each sample is mapped.
         """
-        b, t, c = x.shape
+        c, t = x.shape[1], 1 if x.ndim == 2 else x.shape[2] // batch
         weight, bias = map(joined, self.stacked())
         if last and t > 1:
-            k, v = self._heads(x, weight[: 2 * c], bias[: 2 * c])
-            (q,) = self._heads(x[:, -1:], weight[2 * c :], bias[2 * c :])
+            k, v = self._heads(x, batch, weight[: 2 * c], bias[: 2 * c])
+            (q,) = self._heads(last_columns(x, batch), batch, weight[2 * c :], bias[2 * c :])
             t, mask = 1, None  # the last token sees everything
         else:
-            k, v, q = self._heads(x, weight, bias)
-        segments = cache.extend(layer, Segment(k, v.transpose(0, 1, 3, 2)))
-        y = attend(q.transpose(0, 1, 3, 2) * (c // self.n_head) ** -0.5, segments, mask)
-        return self.proj((y if t == 1 else y.transpose(0, 2, 1, 3)).reshape(b, t, c))
+            k, v, q = self._heads(x, batch, weight, bias)
+        segments = cache.extend(layer, Segment(k, swap(v, 2)))
+        y = attend(swap(q, 2) * (c // self.n_head) ** -0.5, segments, mask)
+        y = swap(y, 3)  # (B, n_head, head_dim, T)
+        if batch * t < CONV_TOKENS:
+            return self.proj(y.reshape(1, c))
+        return self.proj(y.reshape(batch, c, t).transpose(1, 0, 2).reshape(1, c, batch * t, 1))
 
-    def _heads(self, x: Tensor, weight: Tensor, bias: Tensor) -> list[Tensor]:
-        """Map (B, T, C) by the weights of n layers (n * C, C): n (B, n_head, head_dim, T)."""
-        b, t, c = x.shape
-        if b * t < CONV_TOKENS:  # few numbers, so that fewer operators are faster
-            y = F.linear(x, weight, bias).reshape(-1, self.n_head, c // self.n_head, 1)
+    def _heads(self, x: Tensor, batch: int, weight: Tensor, bias: Tensor) -> list[Tensor]:
+        """Map columns by the weights of n layers (n * C, C): n (B, n_head, head_dim, T)."""
+        c = x.shape[1]
+        if x.ndim == 2:  # few numbers, so that fewer operators are faster
+            y = linear(x, weight, bias).reshape(-1, self.n_head, c // self.n_head, 1)
             return [y[i : i + 1] for i in range(y.shape[0])]
-        y = on_columns(to_columns(x), weight, None).reshape(-1, c, b * t)
+        y = linear(x, weight, None).reshape(-1, c, x.shape[2])
         shift = bias.reshape(-1, c, 1)
         # the sums take memory of their own: a cache that keeps keys shall not keep queries alive
         each = [y[i] + shift[i] for i in range(y.shape[0])]
-        return [h.reshape(self.n_head, -1, b, t).transpose(2, 0, 1, 3) for h in each]
+        split = (self.n_head, c // self.n_head, batch, -1)
+        return [h.reshape(split).transpose(2, 0, 1, 3) for h in each]
 
 
 class Block(M.Module):
@@ -164,21 +164,24 @@ class Block(M.Module):
         ]
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, cache: KVCache, layer: int, last: bool = False
+        self,
+        x: Tensor,
+        batch: int,
+        mask: Tensor | None,
+        cache: KVCache,
+        layer: int,
+        last: bool = False,
     ) -> Tensor:
-        """Map (B, T, n_embd) to the same shape; with ``last``, its last position only."""
-        gathered = self.attn(self.ln1(x), mask, cache, layer, last)
-        x = (x[:, -1:] if last else x) + gathered
+        """Map the columns of B*T tokens to the same; with ``last``, the last of each sample."""
+        gathered = self.attn(self.ln1(x), batch, mask, cache, layer, last)
+        x = (last_columns(x, batch) if last else x) + gathered
         return x + self._mlp(self.ln2(x))
 
     def _mlp(self, h: Tensor) -> Tensor:
         expand, activate, contract = self.mlp
-        if h.shape[0] * h.shape[1] < CONV_TOKENS:
-            y: Tensor = contract(activate(expand(h)))
-            return y
-        wide = settle(expand.on_columns(to_columns(h)), BIG)  # what attention took is free again
-        columns = contract.on_columns(activate(wide))
-        return from_columns(columns, h.shape[0])
+        wide = settle(expand(h), BIG)  # what attention took is free again
+        y: Tensor = contract(activate(wide))
+        return y
 
 
 class GPT(Network):
@@ -221,15 +224,16 @@ class GPT(Network):
         past, t = cache.length, idx.shape[1]
         if past + t > self.config.block_size:
             raise ValueError(f"{past} + {t} tokens exceed block_size {self.config.block_size}")
-        x = self.tok_emb(idx) + self.pos_emb[:, past : past + t]
+        batch = idx.shape[0]
+        x = to_columns(self.tok_emb(idx) + self.pos_emb[:, past : past + t])
         mask = self._mask(past, t)
         for i, block in enumerate(self.blocks):
             # of the last block, nothing but keys and values of the other positions is needed
-            x = block(x, mask, cache, i, last and i == len(self.blocks) - 1)
+            x = block(x, batch, mask, cache, i, last and i == len(self.blocks) - 1)
             # convolutions take buffers as large as their weights; waiting costs a step most
-            if idx.shape[0] * t >= CONV_TOKENS and (t > 1 or i % 3 == 2):
+            if batch * t >= CONV_TOKENS and (t > 1 or i % 3 == 2):
                 x = settle(x)
-        return cast(self.head(self.ln_f(x)), np.float32)
+        return cast(from_columns(self.head(self.ln_f(x)), batch), np.float32)
 
     def _mask(self, past: int, t: int) -> Tensor | None:
         """Scores to add among t new tokens: -inf where one would see its future."""

@@ -6,8 +6,6 @@ declared: no memory is spent before weights arrive.
 
 from __future__ import annotations
 
-from typing import Any
-
 import megengine as mge
 import megengine.functional as F
 import megengine.module as M
@@ -18,22 +16,14 @@ from megengine.core.ops.builtin import Elemwise
 
 from .parameters import declare, is_filled
 
-# From this many tokens on, a 1x1 convolution beats `linear`: MegEngine runs it on all threads.
-# Measured on 2 cores, 1664 -> 6656, ms at 1, 2, 3, 8 tokens:
-# Zen 4: linear 3.1, 5.8, 6.4, 5.2; convolution 9.0, 3.8, 2.8, 2.3.
-# Zen 5: linear 1.2, 1.7, 1.9, 6.0; convolution 3.4, 2.1, 2.1, 2.2 (benchmarks/linear.py).
-# Zen 3 (1024 -> 4096): linear 1.0, 2.7, 2.8, 3.1; convolution 3.0, 1.2, 1.2, 1.3.
-CONV_TOKENS = 2
-
 # x * Phi(x) = x * sigmoid(x * p(x^2)) up to 3e-6: p fitted to logit(Phi(x)) / x by least squares,
 # reweighted towards the largest error, on [0, 9].
 _GELU = (1.5956562825, 0.0729375701, -2.4971969282e-4, -6.1162432135e-5, 2.2381830241e-6)
 # From this many numbers on (4 MB), a tensor is worth waiting for: see `settle`.
 BIG = 1 << 20
 # From this many numbers on, several cheap operators cost less than one of MegEngine's that takes
-# its numbers singly. Measured on 2 cores (Zen 3), ms, MegEngine's / ours: GELU of 2^13 numbers 0.11
-# / 0.31, 2^15 0.49 / 0.43, 2^20 12 / 4.4; LayerNorm of 13312 0.13 / 0.18, 41600 0.33 / 0.23, 2^18
-# 1.7 / 0.5.
+# its numbers singly. GELU, measured on 2 cores (Zen 3), ms, MegEngine's / ours: 2^13 numbers 0.11
+# / 0.31, 2^15 0.49 / 0.43, 2^20 12 / 4.4.
 MANY = 1 << 15
 
 
@@ -79,44 +69,6 @@ class Network(M.Module):
             value = parameter if dtype is None else parameter.astype(dtype)
             parameter._reset(Parameter(mge.functional.copy(value, target)))
         return self
-
-
-class Linear(M.Module):
-    """``y = x W^T + b`` on the last axis; ``weight`` is (out, in)."""
-
-    def __init__(self, in_features: int, out_features: int, bias: bool = True):
-        super().__init__()
-        self.weight = declare(out_features, in_features)
-        self.bias: Any = declare(out_features) if bias else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, in) to (B, T, out)."""
-        batch, tokens, _ = x.shape
-        if batch * tokens < CONV_TOKENS:
-            return F.linear(x, self.weight, self.bias)
-        return from_columns(self.on_columns(to_columns(x)), batch)
-
-    def on_columns(self, columns: Tensor) -> Tensor:
-        """Map (1, in, N, 1) to (1, out, N, 1), tokens side by side."""
-        return on_columns(columns, self.weight, self.bias)
-
-
-def on_columns(columns: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Map columns (1, in, N, 1) by weight (out, in) and bias (out,) to (1, out, N, 1)."""
-    out, width = weight.shape
-    shift = None if bias is None else bias.reshape(1, out, 1, 1)
-    return F.conv2d(columns, weight.reshape(out, width, 1, 1), shift)
-
-
-def to_columns(x: Tensor) -> Tensor:
-    """Turn tokens (B, T, C) into the columns (1, C, B*T, 1) of a picture."""
-    batch, tokens, width = x.shape
-    return x.reshape(1, batch * tokens, width, 1).transpose(0, 2, 1, 3)
-
-
-def from_columns(columns: Tensor, batch: int) -> Tensor:
-    """Turn columns (1, C, B*T, 1) back into tokens (B, T, C)."""
-    return columns.transpose(0, 2, 1, 3).reshape(batch, -1, columns.shape[1])
 
 
 class Conv2d(M.Module):

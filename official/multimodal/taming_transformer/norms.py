@@ -9,7 +9,7 @@ from megengine import Tensor
 from megengine.core._imperative_rt.core2 import apply
 from megengine.core.ops.builtin import Reduce
 
-from .layers import BIG, MANY, cast, multiply_add, on_cpu, settle
+from .layers import BIG, cast, multiply_add, settle
 from .parameters import declare
 
 
@@ -102,18 +102,25 @@ def pooled(parts: list[tuple[int, np.ndarray, np.ndarray]]) -> tuple[np.ndarray,
 
 
 class LayerNorm(M.Module):
-    """Normalisation of the last axis, eps 1e-5, with scale and shift."""
+    """Normalisation of every token over its channels, eps 1e-5, with scale and shift."""
 
     def __init__(self, width: int):
         super().__init__()
         self.weight = declare(width)
         self.bias = declare(width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise (..., width); many numbers by cheap operators, in a third of the time."""
-        width, eps = x.shape[-1], 1e-5
-        if not on_cpu(x, MANY):
-            return F.layer_norm(x, (width,), True, self.weight, self.bias, eps)
-        x = x - F.mean(x, axis=-1, keepdims=True)
-        (squares,) = apply(Reduce(mode="sum_sqr", axis=x.ndim - 1), x)  # (..., 1)
-        return multiply_add(x / F.sqrt(squares / width + eps), self.weight, self.bias)
+    def forward(self, columns: Tensor) -> Tensor:
+        """Normalise (1, width, N, 1), in float32 whatever its dtype, or one token (1, width).
+
+        Columns by cheap operators, in a third of the time of MegEngine's own.
+        """
+        width, dtype, eps = columns.shape[1], columns.dtype, 1e-5
+        if columns.ndim == 2:
+            return F.layer_norm(columns, (width,), True, self.weight, self.bias, eps)
+        x = cast(columns, np.float32)
+        x = x - F.mean(x, axis=1, keepdims=True)
+        (squares,) = apply(Reduce(mode="sum_sqr", axis=1), x)  # (1, 1, N, 1)
+        weight, bias = (
+            cast(v, np.float32).reshape(1, width, 1, 1) for v in (self.weight, self.bias)
+        )
+        return cast(multiply_add(x / F.sqrt(squares / width + eps), weight, bias), dtype)
