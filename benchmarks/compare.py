@@ -1,7 +1,8 @@
 """Our code beside the PyTorch original: time and memory, in one run, on one machine.
 
     python benchmarks/compare.py                      every case, medians of three rounds
-    python benchmarks/compare.py --quick              one round, without the unbounded caches
+    python benchmarks/compare.py --quick              one round of fewer lengths, in minutes, and
+                                                      without the unbounded caches
     python benchmarks/compare.py --full               whole pictures: hours
     python benchmarks/compare.py --full --cells 640   their first 640 cells (ten rows of a map)
     python benchmarks/compare.py --case drin_256      one case
@@ -31,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.cases import CASES, Case  # noqa: E402
 from benchmarks.pair import Pair, machine, pairs, write  # noqa: E402
-from benchmarks.plan import knots, our_passes, representatives, spread  # noqa: E402
+from benchmarks.plan import QUICK, USUAL, Knots, knots, our_passes, representatives, spread  # noqa: E402
 
 Figures = Dict[str, Optional[float]]
 
@@ -47,11 +48,12 @@ def vqgan(pair: Pair, name: str, rounds: int) -> Figures:
     }
 
 
-def transformer(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
-    """Time passes of a few lengths and add them up."""
+def transformer(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figures:
+    """Time passes of ``count`` lengths of each kind and add them up."""
     case = CASES[name]
-    mine = representatives(our_passes(case, cells))
-    theirs = spread(dict.fromkeys(range(cells), 1.0), knots(range(cells))) if case.cond == 1 else {}
+    mine = representatives(our_passes(case, cells), count)
+    every = dict.fromkeys(range(cells), 1.0)
+    theirs = spread(every, knots(range(cells), count.one)) if case.cond == 1 else {}
     lengths = list(theirs) or [0]
     ours_s = original_s = 0.0
     spreads: list[float] = []
@@ -81,8 +83,7 @@ def whole(pair: Pair, name: str, cells: int) -> Figures:
 def loading(pair: Pair, rounds: int) -> Figures:
     """Time loading, each side from its own format."""
     with tempfile.TemporaryDirectory() as folder:
-        pair.original("save", folder=folder)
-        pair.ours("convert", folder=folder)
+        pair.both("save", folder=folder)
         pair.ours("reset_peak"), pair.original("reset_peak")
         call = {"do": "load", "folder": folder}
         times = pair.alternate(call, call, rounds)
@@ -94,7 +95,12 @@ def loading(pair: Pair, rounds: int) -> Figures:
 
 
 def measure(
-    pair: Pair, name: str, rounds: int, full: bool = False, most: int | None = None
+    pair: Pair,
+    name: str,
+    rounds: int,
+    full: bool = False,
+    most: int | None = None,
+    count: Knots = USUAL,
 ) -> dict[str, Any]:
     """Measure one case; ``most`` is how many cells of it, ``None`` all."""
     case: Case = CASES[name]
@@ -107,7 +113,10 @@ def measure(
             figures = vqgan(pair, name, rounds)
         else:
             cells = min(most or 10**9, case.shape[0] * case.shape[1])
-            figures = whole(pair, name, cells) if full else transformer(pair, name, rounds, cells)
+            if full:
+                figures = whole(pair, name, cells)
+            else:
+                figures = transformer(pair, name, rounds, cells, count)
     peaks = {"ours_peak_mb": pair.ours("peak_mb"), "original_peak_mb": pair.original("peak_mb")}
     ratio = figures["original_s"] / figures["ours_s"]
     return {"case": name, **figures, "ratio": ratio, **peaks}
@@ -140,6 +149,7 @@ def main() -> int:
         print(f"{options.python} does not exist: name one with --python", file=sys.stderr)
         return 2
     rounds = options.rounds or (1 if options.quick else 3)
+    count = QUICK if options.quick else USUAL
     usual = [name for name in CASES if not (options.quick and name.endswith("_unbounded"))]
     pair = Pair(options.python)
     facts = machine(pair)
@@ -148,7 +158,7 @@ def main() -> int:
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     rows = []
     for sides, name in pairs(pair, lambda: Pair(options.python), options.case or usual):
-        rows.append(measure(sides, name, rounds, options.full, options.cells))
+        rows.append(measure(sides, name, rounds, options.full, options.cells, count))
         print(line(rows[-1]), flush=True)
     write(options.json, facts, rows)
     return 0

@@ -134,7 +134,7 @@ def alone(side: Side, do: str, place: str) -> tuple[float, float]:
 def loading(folder: Path, name: str) -> tuple[dict[str, Any], str | None]:
     """Time loading in processes of their own, by turns: both sides at once may fill the memory."""
     with tempfile.TemporaryDirectory() as place:
-        alone(Port(folder), "save", place), alone(ours(), "convert", place)
+        alone(Port(folder), "save", place), alone(ours(), "save", place)
         mine, theirs, crash = [], [], None
         for _ in range(LOADS):
             mine.append(alone(ours(), "load", place))

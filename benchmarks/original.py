@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Iterator
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -12,8 +15,8 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.cases import CASES  # noqa: E402
+from benchmarks.weights import drawn  # noqa: E402
 from benchmarks.worker import Builder, seconds, serve  # noqa: E402
-from tests.reference.draw import draw_tensor  # noqa: E402
 from tests.reference.networks import DUMMY_LOSS, GPT, SCHEDULE  # noqa: E402
 from tests.reference.shim import top_k_top_p_filtering  # noqa: E402
 
@@ -44,10 +47,21 @@ def _celebahq() -> torch.nn.Module:
     )
 
 
+@contextmanager
+def _bare() -> Iterator[None]:
+    """Build networks without drawing numbers that are replaced at once."""
+    layers = torch.nn.Linear, torch.nn.Conv2d, torch.nn.Embedding
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.enter_context(patch.object(layer, "reset_parameters", lambda self: None))
+        stack.enter_context(patch.object(GPT, "_init_weights", lambda self, module: None))
+        yield
+
+
 def _fill(model: torch.nn.Module) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(torch.from_numpy(draw_tensor(name, tuple(parameter.shape), 0)))
+            parameter.copy_(torch.from_numpy(drawn(name, tuple(parameter.shape))))
 
 
 class Original(Builder):
@@ -65,7 +79,8 @@ class Original(Builder):
     def make(self, case: str) -> torch.nn.Module:
         """Return the network of a case, filled."""
         c = CASES[case]
-        model = GPT(**c.gpt) if c.gpt else _vqgan(c.model)
+        with _bare():
+            model = GPT(**c.gpt) if c.gpt else _vqgan(c.model)
         _fill(model)
         return model
 
@@ -123,7 +138,9 @@ class Original(Builder):
     def save(self, folder: str) -> None:
         """Write a checkpoint of the large transformer."""
         self.forget()
-        model = _celebahq()
+        with _bare():
+            model = _celebahq()
+        _fill(model)
         torch.save({"state_dict": model.state_dict()}, Path(folder) / "last.ckpt")
 
     def load(self, folder: str) -> float:

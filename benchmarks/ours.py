@@ -14,13 +14,13 @@ import numpy as np  # noqa: E402
 from benchmarks import agreement  # noqa: E402
 from benchmarks.cases import CASES, Case  # noqa: E402
 from benchmarks.plan import Pass  # noqa: E402
+from benchmarks.weights import drawn  # noqa: E402
 from benchmarks.worker import Builder, seconds, serve  # noqa: E402
 from official.multimodal.taming_transformer.config import GPTConfig  # noqa: E402
 from official.multimodal.taming_transformer.filling import load_tensors, parameter_shapes  # noqa: E402
 from official.multimodal.taming_transformer.kv_cache import Segment  # noqa: E402
 from official.multimodal.taming_transformer.runtime import tune_cpu  # noqa: E402
 from official.multimodal.taming_transformer.sampling import SamplingParams, draw  # noqa: E402
-from tests.reference.draw import draw_tensor  # noqa: E402
 
 
 class Drawn(dict):
@@ -32,7 +32,7 @@ class Drawn(dict):
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Draw a tensor by its name alone."""
-        return draw_tensor(name, self._shapes[name], 0)
+        return drawn(name, self._shapes[name])
 
 
 class Ours(Builder):
@@ -138,14 +138,15 @@ class Ours(Builder):
         path = Path(folder) / "weights.safetensors"
         return seconds(lambda: setattr(self, "model", zoo.celebahq_transformer(weights=path)))
 
-    def convert(self, folder: str) -> None:
-        """Write the original's checkpoint as safetensors."""
-        from official.multimodal.taming_transformer import zoo
-        from official.multimodal.taming_transformer.conversion import convert_file
+    def save(self, folder: str) -> None:
+        """Write the weights of the large transformer as safetensors."""
+        from safetensors.numpy import save_file
 
-        source = {"": Path(folder) / "last.ckpt"}
-        target = Path(folder) / "weights.safetensors"
-        convert_file(source, zoo.expected_shapes("celebahq_transformer"), target)
+        from official.multimodal.taming_transformer import zoo
+
+        shapes = zoo.expected_shapes("celebahq_transformer")
+        weights = {name: drawn(name, shape) for name, shape in shapes.items()}
+        save_file(weights, Path(folder) / "weights.safetensors")
 
 
 def _sample(gpt: Any, case: Case, window: Any, limit: int) -> None:
@@ -172,5 +173,5 @@ def _sample(gpt: Any, case: Case, window: Any, limit: int) -> None:
 if __name__ == "__main__":
     ours = Ours()
     names = ("describe", "build", "reconstruct", "output", "prepare", "one_pass", "whole", "load",
-             "convert")  # fmt: skip
+             "save")  # fmt: skip
     serve({name: getattr(ours, name) for name in names})

@@ -76,10 +76,14 @@ class Pair:
         self.original = Side(reference, "original.py")
 
     def build(self, case: str) -> None:
-        """Make the network of a case on both sides, at the same time: nothing is timed yet."""
+        """Make the network of a case on both sides."""
+        self.both("build", case=case)
+
+    def both(self, do: str, **arguments: Any) -> None:
+        """Have a command done on both sides at the same time: what is not timed."""
         with ThreadPoolExecutor(2) as pool:
-            for built in [pool.submit(s, "build", case=case) for s in (self.ours, self.original)]:
-                built.result()
+            for done in [pool.submit(s, do, **arguments) for s in (self.ours, self.original)]:
+                done.result()
 
     def alternate(
         self, ours: Mapping[str, Any], original: Mapping[str, Any] | None, rounds: int

@@ -15,7 +15,16 @@ import numpy as np
 
 from benchmarks.cases import Case
 
-KNOTS = 4
+
+class Knots(NamedTuple):
+    """How many lengths are timed of passes over a new window, over one token, over several more."""
+
+    fresh: int = 4
+    one: int = 4
+    several: int = 3
+
+
+USUAL, QUICK = Knots(), Knots(3, 3, 2)
 
 
 class Pass(NamedTuple):
@@ -96,7 +105,7 @@ def our_passes(case: Case, limit: int | None = None) -> Mapping[Pass, int]:
     return gpt.passes
 
 
-def knots(values: Iterable[int], count: int = KNOTS) -> list[int]:
+def knots(values: Iterable[int], count: int) -> list[int]:
     """Return at most ``count`` of the values, evenly spread, first and last included."""
     ordered = sorted(set(values))
     places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round())
@@ -118,20 +127,21 @@ def spread(counts: Mapping[int, float], at: list[int]) -> dict[int, float]:
     return dict(shares)
 
 
-def representatives(passes: Mapping[Pass, int]) -> dict[Pass, float]:
+def representatives(passes: Mapping[Pass, int], count: Knots = USUAL) -> dict[Pass, float]:
     """Return few passes with weights whose weighted sum of times is that of all."""
     by_new: dict[tuple[int, int, int], dict[int, float]] = defaultdict(dict)
     fresh: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
-    for p, count in passes.items():
+    for p, often in passes.items():
         if p.past == 0 and p.new > 1:
-            fresh[p.batch, p.shared][p.new] = count
+            fresh[p.batch, p.shared][p.new] = often
         else:
-            by_new[p.batch, p.shared, p.new][p.past] = count
+            by_new[p.batch, p.shared, p.new][p.past] = often
     chosen: dict[Pass, float] = {}
     for (batch, shared), counts in fresh.items():
-        for new, weight in spread(counts, knots(counts)).items():
+        for new, weight in spread(counts, knots(counts, count.fresh)).items():
             chosen[Pass(batch, shared, 0, new)] = weight
     for (batch, shared, new), counts in by_new.items():
-        for past, weight in spread(counts, knots(counts, 3 if new > 1 else KNOTS)).items():
+        at = knots(counts, count.one if new == 1 else count.several)
+        for past, weight in spread(counts, at).items():
             chosen[Pass(batch, shared, past, new)] = weight
     return chosen

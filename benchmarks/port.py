@@ -24,10 +24,10 @@ from taming_transformer.mingpt import GPT, GPTConfig, sample_with_past  # noqa: 
 
 from benchmarks import agreement  # noqa: E402
 from benchmarks.cases import CASES, Case  # noqa: E402
+from benchmarks.weights import drawn  # noqa: E402
 from benchmarks.worker import Builder, seconds, serve  # noqa: E402
 from official.multimodal.taming_transformer.layouts import megengine_names  # noqa: E402
 from official.multimodal.taming_transformer.zoo import expected_shapes  # noqa: E402
-from tests.reference.draw import draw_tensor  # noqa: E402
 
 BUILDERS = {"drin_256": port.drin_transformer, "sflckr_64x42": port.s_flckr_transformer}
 ATTEMPT = 64  # tokens of a whole run that are tried for real
@@ -55,13 +55,13 @@ def _fill(model: Any, shapes: dict[str, tuple[int, ...]]) -> None:
     """Draw the weights that our side draws; ``shapes`` has the original's names."""
     names = {theirs: name for name, theirs in megengine_names(shapes).items()}
 
-    def drawn(name: str, parameter: Any) -> np.ndarray:
+    def value(name: str, parameter: Any) -> np.ndarray:
         if name.endswith("attn.mask"):
             return parameter.numpy()
         ours = names[name]
-        return draw_tensor(ours, shapes[ours], 0).reshape(parameter.shape)
+        return drawn(ours, shapes[ours]).reshape(parameter.shape)
 
-    model.load_state_dict(drawn)
+    model.load_state_dict(value)
 
 
 def _sampled(gpt: dict[str, int]) -> Any:
