@@ -8,6 +8,7 @@ from typing import Any, Callable, Mapping
 import numpy as np
 from megengine import Tensor
 
+from official.multimodal.taming_transformer.columns import from_columns
 from official.multimodal.taming_transformer.config import (
     DDConfig,
     DVAEConfig,
@@ -142,7 +143,8 @@ def _gpt(model: GPT, given: Arrays, expected: Arrays) -> list[Row]:
     """Compare every layer, the logits, and the logits of a cached run one token at a time."""
     idx = Tensor(given["x"].astype(np.int32))
     hidden, logits = watch(model.blocks, lambda: model(idx))
-    rows = [row(f"layer {i}", out, expected[f"block_{i}"]) for i, out in enumerate(hidden)]
+    layers = [from_columns(out, idx.shape[0]) for out in hidden]
+    rows = [row(f"layer {i}", out, expected[f"block_{i}"]) for i, out in enumerate(layers)]
     rows.append(row("logits", logits, expected["logits"]))
     for batch in sorted({1, idx.shape[0]}):
         cache, first = model.new_cache(), max(1, model.config.n_unmasked)
