@@ -77,9 +77,9 @@ def last_columns(columns: Tensor, batch: int) -> Tensor:
 def swap(x: Tensor, narrow: int) -> Tensor:
     """Exchange the last two axes of (B, heads, M, N); ``narrow`` (2 or 3) is the shorter one.
 
-    As a product with the identity, exact, where there are many numbers on a CPU: MegEngine's
-    product runs three times as fast as its copy of a transposed tensor. Measured on 2 cores
-    (Zen 3), ms, copy / product: 16 heads of 64 x 16 0.18 / 0.15, of 64 x 400 2.3 / 0.9.
+    As a product with the identity, exact, where there are many numbers on a CPU: MegEngine's copy
+    of a transposed tensor takes twice as long. Measured on 2 cores (Zen 3), 16 heads of 64, ms,
+    copy / product: 16 tokens 0.24 / 0.80, 136 1.98 / 1.98, 400 2.84 / 1.48 (benchmarks/swap.py).
     """
     b, heads, m, n = x.shape
     if 1 in (m, n):
