@@ -32,7 +32,14 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.cases import CASES, Case  # noqa: E402
 from benchmarks.pair import Pair, machine, pairs, write  # noqa: E402
-from benchmarks.plan import QUICK, USUAL, Knots, knots, our_passes, representatives, spread  # noqa: E402
+from benchmarks.plan import (  # noqa: E402
+    QUICK,
+    USUAL,
+    Knots,
+    midpoints,
+    our_passes,
+    representatives,
+)
 
 Figures = Dict[str, Optional[float]]
 
@@ -52,24 +59,21 @@ def transformer(pair: Pair, name: str, rounds: int, cells: int, count: Knots) ->
     """Time passes of ``count`` lengths of each kind and add them up."""
     case = CASES[name]
     mine = representatives(our_passes(case, cells), count)
-    every = dict.fromkeys(range(cells), 1.0)
-    theirs = spread(every, knots(range(cells), count.one)) if case.cond == 1 else {}
-    lengths = list(theirs) or [0]
+    lengths = midpoints(cells, count.original) if case.cond == 1 else [0]
     ours_s = original_s = 0.0
     spreads: list[float] = []
     for number, (shape, weight) in enumerate(mine.items()):
-        pair.ours("prepare", case=name, shape=list(shape))
-        other: dict[str, Any] | None = None
-        if number < len(lengths):  # else there is nothing new to time on the other side
-            other = {"do": "window_token", "case": name}
-            if theirs:
-                pair.original("prepare", case=name, past=lengths[number])
-                other = {"do": "one_pass"}
-        times = pair.alternate({"do": "one_pass"}, other, rounds)
+        ready = {"do": "prepare", "case": name, "shape": list(shape)}
+        one_pass = {"do": "one_pass"}
+        if number < len(lengths):
+            pair.together(ready, {"do": "prepare", "case": name, "past": lengths[number]})
+            times = pair.alternate(one_pass, one_pass, rounds)
+        else:  # there is nothing new to time on the other side
+            pair.ours(**ready)
+            times = pair.alternate(one_pass, None, rounds)
         ours_s += weight * statistics.median(times.ours)
-        if other:
-            share = theirs[lengths[number]] if theirs else cells
-            original_s += share * statistics.median(times.original)
+        if times.original:
+            original_s += cells / len(lengths) * statistics.median(times.original)
         spreads += [] if times.spread is None else [times.spread]
     return {"ours_s": ours_s, "original_s": original_s, "spread": max(spreads, default=None)}
 

@@ -14,8 +14,8 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from benchmarks.cases import CASES  # noqa: E402
-from benchmarks.weights import drawn  # noqa: E402
+from benchmarks.cases import CASES, Case  # noqa: E402
+from benchmarks.weights import draw_into  # noqa: E402
 from benchmarks.worker import Builder, seconds, serve  # noqa: E402
 from tests.reference.networks import DUMMY_LOSS, GPT, SCHEDULE  # noqa: E402
 from tests.reference.shim import top_k_top_p_filtering  # noqa: E402
@@ -61,7 +61,7 @@ def _bare() -> Iterator[None]:
 def _fill(model: torch.nn.Module) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(torch.from_numpy(drawn(name, tuple(parameter.shape))))
+            draw_into(name, parameter.numpy())
 
 
 class Original(Builder):
@@ -90,9 +90,8 @@ class Original(Builder):
         x = np.random.default_rng(0).uniform(-1, 1, (1, 3, side, side)).astype(np.float32)
         return seconds(lambda: self.model.decode(self.model.encode(torch.from_numpy(x))[0]))
 
-    def window_token(self, case: str) -> float:
+    def _window_token(self, c: Case) -> float:
         """Time one token of scripts/sample_conditional.py: a pass over the whole window."""
-        c = CASES[case]
         tokens = torch.randint(0, 1024, (c.batch, 2 * 256 - 1))
 
         def work() -> None:
@@ -111,8 +110,10 @@ class Original(Builder):
         self._past += [torch.randn(shape) for _ in range(past - len(self._past))]
 
     def one_pass(self) -> float:
-        """Time one step of sample_with_past."""
+        """Time one token of the case that was prepared: a window, or a step of sample_with_past."""
         c = self._case
+        if c.cond > 1:
+            return self._window_token(c)
         tokens = torch.randint(0, 1024, (c.batch, 1))
 
         def work() -> None:
@@ -129,7 +130,7 @@ class Original(Builder):
 
         c = CASES[case]
         if c.cond > 1:
-            return sum(self.window_token(case) for _ in range(min(limit, c.shape[0] * c.shape[1])))
+            return sum(self._window_token(c) for _ in range(min(limit, c.shape[0] * c.shape[1])))
         start = torch.zeros((c.batch, 1), dtype=torch.long)
         return seconds(
             lambda: sample_with_past(start, self.model, min(limit, 256), top_k=c.top_k, top_p=1.0)
@@ -163,6 +164,5 @@ def _draw(logits: torch.Tensor, top_k: int) -> torch.Tensor:
 
 if __name__ == "__main__":
     original = Original()
-    names = ("describe", "build", "reconstruct", "window_token", "prepare", "one_pass", "whole",
-             "save", "load")  # fmt: skip
+    names = ("describe", "build", "reconstruct", "prepare", "one_pass", "whole", "save", "load")
     serve({name: getattr(original, name) for name in names})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,25 +15,30 @@ import numpy as np  # noqa: E402
 from benchmarks import agreement  # noqa: E402
 from benchmarks.cases import CASES, Case  # noqa: E402
 from benchmarks.plan import Pass  # noqa: E402
-from benchmarks.weights import drawn  # noqa: E402
+from benchmarks.weights import draw_into, drawn  # noqa: E402
 from benchmarks.worker import Builder, seconds, serve  # noqa: E402
 from official.multimodal.taming_transformer.config import GPTConfig  # noqa: E402
-from official.multimodal.taming_transformer.filling import load_tensors, parameter_shapes  # noqa: E402
-from official.multimodal.taming_transformer.kv_cache import Segment  # noqa: E402
+from official.multimodal.taming_transformer.kv_cache import TAIL, Segment  # noqa: E402
+from official.multimodal.taming_transformer.parameters import declared_groups, fill  # noqa: E402
 from official.multimodal.taming_transformer.runtime import tune_cpu  # noqa: E402
 from official.multimodal.taming_transformer.sampling import SamplingParams, draw  # noqa: E402
 
 
-class Drawn(dict):
-    """Weights drawn when asked for, so that they never all exist twice."""
+def fill_drawn(model: Any) -> None:
+    """Give a declared network values drawn by its parameters' names."""
+    import megengine as mge
 
-    def __init__(self, shapes: dict[str, tuple[int, ...]]) -> None:
-        super().__init__(dict.fromkeys(shapes))
-        self._shapes = shapes
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        """Draw a tensor by its name alone."""
-        return drawn(name, self._shapes[name])
+    groups = list(declared_groups(model))
+    shapes = [[part.declared_shape or () for _, part in group] for group in groups]
+    buffer = np.empty(max(sum(map(math.prod, group)) for group in shapes), np.float32)
+    for group, parts in zip(groups, shapes):
+        values = buffer[: sum(map(math.prod, parts))].reshape(-1, *parts[0][1:])
+        start = 0
+        for (name, _), (rows, *_) in zip(group, parts):
+            draw_into(name, values[start : start + rows])
+            start += rows
+        fill([part for _, part in group], values)
+        mge._full_sync()  # it has copied them: the buffer is free
 
 
 class Ours(Builder):
@@ -54,7 +60,7 @@ class Ours(Builder):
 
         c = CASES[case]
         model = GPT(GPTConfig(**c.gpt)) if c.gpt else zoo.skeleton(c.model)
-        load_tensors(model, Drawn(parameter_shapes(model)))
+        fill_drawn(model)
         return model
 
     def reconstruct(self, case: str) -> float:
@@ -78,7 +84,7 @@ class Ours(Builder):
     def prepare(self, case: str, shape: list[int]) -> None:
         """Make the past of a pass: as long as it would be, of numbers that mean nothing.
 
-        It begins with the condition and grows token by token, as it does in a run.
+        It begins with the condition and lies in the runs that it has after growing token by token.
         """
         before, p = self._pass, Pass(*shape)
         self._pass, self._case = p, CASES[case]
@@ -92,10 +98,12 @@ class Ours(Builder):
             if condition:
                 self._remember(p.batch, condition)
             before = Pass(p.batch, p.shared, condition, 0)
-        for _ in range(before.past, p.past):
-            self._remember(p.batch, 1)
+        past, closed = before.past, condition if condition >= TAIL else 0
+        while past < p.past:
+            whole_run = (past - closed) % TAIL == 0 and past + TAIL <= p.past
+            past += self._remember(p.batch, TAIL if whole_run else 1)
 
-    def _remember(self, batch: int, length: int) -> None:
+    def _remember(self, batch: int, length: int) -> int:
         from megengine import Tensor
 
         c = self.model.config
@@ -104,6 +112,7 @@ class Ours(Builder):
         keys = values.reshape(batch, c.n_head, c.n_embd // c.n_head, length)
         for layer in range(c.n_layer):
             self._past.extend(layer, Segment(keys + layer, values - layer))
+        return length
 
     def _forward(self, batch: int, length: int, cache: Any) -> np.ndarray:
         from megengine import Tensor

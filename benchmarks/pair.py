@@ -22,8 +22,9 @@ from official.multimodal.taming_transformer.runtime import GLIBC_TUNABLES  # noq
 
 # What takes no time is timed more often: short passes scatter most.
 CHEAP_SECONDS, CHEAP_CALLS = 1.0, 8
-# From here on the first call of a turn counts: what it pays for waking up is little beside it.
-LONG_SECONDS = 9.0
+# From here on the first call of a turn counts: what it pays for waking up is little beside it. (A
+# step over a past of 2 GB may take twice its time there.)
+LONG_SECONDS = 13.0
 
 
 class Side:
@@ -80,9 +81,14 @@ class Pair:
         self.both("build", case=case)
 
     def both(self, do: str, **arguments: Any) -> None:
-        """Have a command done on both sides at the same time: what is not timed."""
+        """Have a command done on both sides at the same time."""
+        call = {"do": do, **arguments}
+        self.together(call, call)
+
+    def together(self, ours: Mapping[str, Any], original: Mapping[str, Any]) -> None:
+        """Have a command of each side done at the same time: what is not timed."""
         with ThreadPoolExecutor(2) as pool:
-            for done in [pool.submit(s, do, **arguments) for s in (self.ours, self.original)]:
+            for done in [pool.submit(self.ours, **ours), pool.submit(self.original, **original)]:
                 done.result()
 
     def alternate(
@@ -171,8 +177,10 @@ def pairs(pair: P, fresh: Callable[[], P], cases: Sequence[str]) -> Iterator[tup
     for name in cases:
         network = CASES[name].model, CASES[name].gpt
         if built is not None and (network != built or not pair.usable(name)):
+            other = fresh()
+            other.both("describe")  # it has started: what is freed now is still warm when it builds
             pair.close()
-            pair = fresh()
+            pair = other
         built = network
         yield pair, name
     pair.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from typing import Iterable, Mapping, NamedTuple
+from typing import Mapping, NamedTuple
 
 import numpy as np
 
@@ -17,14 +17,15 @@ from benchmarks.cases import Case
 
 
 class Knots(NamedTuple):
-    """How many lengths are timed of passes over a new window, over one token, over several more."""
+    """How many lengths are timed: of our passes by their kind (``representatives``), of theirs."""
 
     fresh: int = 4
     one: int = 4
     several: int = 3
+    original: int = 5
 
 
-USUAL, QUICK = Knots(), Knots(3, 3, 2)
+USUAL, QUICK = Knots(), Knots(3, 3, 1, 3)
 
 
 class Pass(NamedTuple):
@@ -105,15 +106,35 @@ def our_passes(case: Case, limit: int | None = None) -> Mapping[Pass, int]:
     return gpt.passes
 
 
-def knots(values: Iterable[int], count: int) -> list[int]:
-    """Return at most ``count`` of the values, evenly spread, first and last included."""
-    ordered = sorted(set(values))
-    places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round())
-    return [ordered[int(place)] for place in places]
+def knots(counts: Mapping[int, float], count: int) -> list[int]:
+    """Return at most ``count`` of the lengths that occur, with the first and the last.
+
+    They are evenly spread, but the one that comes most often is there in place of its neighbour:
+    no error of interpolation weighs as much as its own. One alone is the mean length.
+    """
+    ordered = sorted(counts)
+    if count == 1:
+        mean = sum(k * n for k, n in counts.items()) / sum(counts.values())
+        return [min(ordered, key=lambda k: abs(k - mean))]
+    even = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round()
+    places = np.unique(even).astype(int)
+    most = max(range(len(ordered)), key=lambda place: counts[ordered[place]])
+    inner = places[1:-1]
+    if inner.size and 0 < most < len(ordered) - 1:
+        inner[np.abs(inner - most).argmin()] = most
+    return [ordered[place] for place in places]
+
+
+def midpoints(cells: int, count: int) -> list[int]:
+    """Return lengths in the middle of equal parts of 0 ... ``cells``, at most one a cell."""
+    count = min(count, cells)
+    return [(2 * part + 1) * cells // (2 * count) for part in range(count)]
 
 
 def spread(counts: Mapping[int, float], at: list[int]) -> dict[int, float]:
     """Share out counts at many lengths among a few, as linear interpolation does."""
+    if len(at) == 1:
+        return {at[0]: sum(counts.values())}
     shares: dict[int, float] = defaultdict(float)
     for length, count in counts.items():
         right = int(np.searchsorted(at, length))

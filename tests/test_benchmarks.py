@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.cases import CASES
 from benchmarks.pair import Pair, Side, Times
-from benchmarks.plan import Pass, our_passes, representatives, spread
+from benchmarks.plan import QUICK, Pass, knots, midpoints, our_passes, representatives, spread
 from official.multimodal.taming_transformer.window import map_condition, sample_window
 from tests.tiny import tiny_gpt
 
@@ -80,6 +80,53 @@ def test_the_past_of_a_pass_begins_with_the_condition_as_in_a_run(monkeypatch):
         assert [run.length for run in side._past._segments(0)] == runs
 
 
+@pytest.mark.parametrize(("cond", "shared"), [(1, 0), (20, 0), (0, 32)])
+def test_the_past_of_a_pass_lies_in_the_runs_of_one_grown_token_by_token(monkeypatch, cond, shared):
+    from dataclasses import replace
+
+    from benchmarks import ours
+
+    monkeypatch.setitem(CASES, "tiny", replace(CASES["sflckr_64x42"], cond=cond))
+    monkeypatch.setattr("benchmarks.ours.tune_cpu", lambda: None)
+    monkeypatch.setattr("official.multimodal.taming_transformer.kv_cache.SMALL", 1 << 12)
+    side, grown = ours.Ours(), ours.Ours()
+    side.model = grown.model = tiny_gpt(50, 512, n_layer=1, n_head=1, n_embd=8)
+    for past in range(1, 200):
+        grown.prepare("tiny", [1, shared, past, 1])  # one token more each time
+        if past in (1, 15, 16, 17, 33, 90, 91, 128, 199):
+            side.prepare("tiny", [1, shared, past, 1])
+        else:
+            continue
+        runs = [[run.length for run in s._past._segments(0)] for s in (side, grown)]
+        assert runs[0] == runs[1]
+
+
+def test_quick_passes_stand_for_the_tokens_of_all():
+    for name in ("celebahq_b25", "drin_256", "sflckr_64x42_x4"):
+        passes = our_passes(CASES[name])
+        few = representatives(passes, QUICK)
+        assert sum(few.values()) == pytest.approx(sum(passes.values()))
+        assert token_passes(few) == pytest.approx(token_passes(passes), rel=1e-3)
+
+
+def test_the_length_that_comes_most_often_is_timed():
+    counts = dict.fromkeys(range(10, 60, 10), 1.0)
+    assert knots(counts, 3) == [10, 30, 50]
+    assert knots({**counts, 40: 9.0}, 3) == [10, 40, 50]
+    assert knots({**counts, 10: 9.0}, 3) == [10, 30, 50]
+    assert knots(counts, 2) == [10, 50]
+    assert knots({10: 1.0, 20: 1.0, 90: 4.0}, 1) == [90]
+    assert knots({7: 3.0}, 4) == [7]
+
+
+def test_midpoints_are_exact_for_linear_costs():
+    assert midpoints(256, 3) == [42, 128, 213]
+    assert midpoints(2, 5) == [0, 1]
+    for cells, count in [(256, 4), (256, 5), (100, 3)]:
+        at = midpoints(cells, count)
+        assert cells / count * sum(at) == pytest.approx(sum(range(cells)), rel=0.01)
+
+
 def test_counts_are_shared_out_as_linear_interpolation_does():
     assert spread({0: 1, 5: 2, 10: 1}, [0, 10]) == {0: 2, 10: 2}
     assert spread({2: 4}, [0, 8]) == {0: 3, 8: 1}
@@ -114,9 +161,9 @@ def test_sides_take_turns_and_the_first_call_of_a_turn_does_not_count():
 
 
 def test_a_call_that_is_long_counts_at_once():
-    pair = Turns([9.0], [20.0])
+    pair = Turns([13.0], [20.0])
     times = pair.alternate({"do": "x"}, {"do": "y"}, 1)
-    assert (times.ours, times.original) == ([9.0], [20.0])
+    assert (times.ours, times.original) == ([13.0], [20.0])
 
 
 def test_what_is_cheap_is_timed_more_often_and_a_side_alone_too():

@@ -79,7 +79,7 @@ def swap(x: Tensor, narrow: int) -> Tensor:
 
     As a product with the identity, exact, where there are many numbers on a CPU: MegEngine's copy
     of a transposed tensor takes twice as long. Measured on 2 cores (Zen 3), 16 heads of 64, ms,
-    copy / product: 16 tokens 0.24 / 0.80, 136 1.98 / 1.98, 400 2.84 / 1.48 (benchmarks/swap.py).
+    copy / product: 16 tokens 0.16 / 0.34, 136 0.70 / 0.45, 400 1.87 / 0.93 (benchmarks/swap.py).
     """
     b, heads, m, n = x.shape
     if 1 in (m, n):
