@@ -11,9 +11,10 @@
 Both sides have the same weights (drawn by the tensors' names), the same shapes of input and the
 same number of threads, and take turns. Transformers are timed token by token, without the VQGAN
 before and after. Without --full, passes of a few lengths are timed and the rest is interpolated
-(benchmarks/plan.py); the original's window costs the same for every token. The original runs under
-PyTorch in its own environment: TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test --all`
-makes it).
+(benchmarks/plan.py); the original's window costs the same for every token, and its cached steps are
+timed in the middle of equal parts of the run, so that its memory is that of a step before the last:
+in its favour. The original runs under PyTorch in its own environment: TAMING_REFERENCE_PYTHON or
+.venv-ref (`sh tools/run.sh test --all` makes it).
 """
 
 from __future__ import annotations
