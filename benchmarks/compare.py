@@ -10,11 +10,12 @@
 
 Both sides have the same weights (drawn by the tensors' names), the same shapes of input and the
 same number of threads, and take turns. Transformers are timed token by token, without the VQGAN
-before and after. Without --full, passes of a few lengths are timed and the rest is interpolated
-(benchmarks/plan.py); the original's window costs the same for every token, and its cached steps are
-timed in the middle of equal parts of the run, so that its memory is that of a step before the last:
-in its favour. The original runs under PyTorch in its own environment: TAMING_REFERENCE_PYTHON or
-.venv-ref (`sh tools/run.sh test --all` makes it).
+before and after. Without --full, but for one face, which is run whole where --quick is not given,
+passes of a few lengths are timed and the rest is interpolated (benchmarks/plan.py). The original's
+window costs the same for every token; its cached steps are timed in the middle of equal parts of
+the run, so that its memory is that of a step before the last: in its favour. The original runs
+under PyTorch in its own environment: TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test
+--all` makes it).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.cases import CASES, Case  # noqa: E402
-from benchmarks.pair import Pair, machine, pairs, write  # noqa: E402
+from benchmarks.pair import Pair, Times, machine, pairs, write  # noqa: E402
 from benchmarks.plan import (  # noqa: E402
     QUICK,
     USUAL,
@@ -48,7 +49,11 @@ Figures = Dict[str, Optional[float]]
 def vqgan(pair: Pair, name: str, rounds: int) -> Figures:
     """Time a reconstruction."""
     call = {"do": "reconstruct", "case": name}
-    times = pair.alternate(call, call, rounds)
+    return summary(pair.alternate(call, call, rounds))
+
+
+def summary(times: Times) -> Figures:
+    """Return the medians of both sides and the spread."""
     return {
         "ours_s": statistics.median(times.ours),
         "original_s": statistics.median(times.original),
@@ -79,10 +84,14 @@ def transformer(pair: Pair, name: str, rounds: int, cells: int, count: Knots) ->
     return {"ours_s": ours_s, "original_s": original_s, "spread": max(spreads, default=None)}
 
 
-def whole(pair: Pair, name: str, cells: int) -> Figures:
-    """Time whole runs, one after the other."""
+def whole(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
+    """Time whole runs by turns."""
     call = {"do": "whole", "case": name, "limit": cells}
-    return {"ours_s": pair.ours(**call), "original_s": pair.original(**call), "spread": None}
+    times = Times([], [])
+    for _ in range(rounds):
+        times.ours.append(pair.ours(**call))
+        times.original.append(pair.original(**call))
+    return summary(times)
 
 
 def loading(pair: Pair, rounds: int) -> Figures:
@@ -91,12 +100,7 @@ def loading(pair: Pair, rounds: int) -> Figures:
         pair.both("save", folder=folder)
         pair.ours("reset_peak"), pair.original("reset_peak")
         call = {"do": "load", "folder": folder}
-        times = pair.alternate(call, call, rounds)
-    return {
-        "ours_s": statistics.median(times.ours),
-        "original_s": statistics.median(times.original),
-        "spread": times.spread,
-    }
+        return summary(pair.alternate(call, call, rounds))
 
 
 def measure(
@@ -119,7 +123,7 @@ def measure(
         else:
             cells = min(most or 10**9, case.shape[0] * case.shape[1])
             if full:
-                figures = whole(pair, name, cells)
+                figures = whole(pair, name, rounds, cells)
             else:
                 figures = transformer(pair, name, rounds, cells, count)
     peaks = {"ours_peak_mb": pair.ours("peak_mb"), "original_peak_mb": pair.original("peak_mb")}
@@ -143,7 +147,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="time whole pictures: hours")
     parser.add_argument("--cells", type=int, metavar="N", help="only a picture's first N cells")
     parser.add_argument("--case", action="append", choices=CASES, help="only this; repeatable")
-    parser.add_argument("--rounds", type=int, help="rounds that count (default 3; --quick: 1)")
+    parser.add_argument("--rounds", type=int, help="default 3; 1 with --quick or --full")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     default = os.environ.get("TAMING_REFERENCE_PYTHON") or ROOT / ".venv-ref" / "bin" / "python"
     parser.add_argument("--python", type=Path, default=Path(default), help="the original's Python")
@@ -153,7 +157,7 @@ def main() -> int:
     if not options.python.is_file():
         print(f"{options.python} does not exist: name one with --python", file=sys.stderr)
         return 2
-    rounds = options.rounds or (1 if options.quick else 3)
+    rounds = options.rounds or (1 if options.quick or options.full else 3)
     count = QUICK if options.quick else USUAL
     usual = [name for name in CASES if not (options.quick and name.endswith("_unbounded"))]
     pair = Pair(options.python)
@@ -163,7 +167,8 @@ def main() -> int:
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     rows = []
     for sides, name in pairs(pair, lambda: Pair(options.python), options.case or usual):
-        rows.append(measure(sides, name, rounds, options.full, options.cells, count))
+        full = options.full or (CASES[name].whole and not options.quick)
+        rows.append(measure(sides, name, rounds, full, options.cells, count))
         print(line(rows[-1]), flush=True)
     write(options.json, facts, rows)
     return 0
