@@ -128,9 +128,22 @@ class Page:
         )
 
     def ended(self, task: str, state: str, seconds: float = 90.0) -> dict[str, Any]:
-        """Wait for a state of a tab's view and return what it shows then."""
-        self.wait(f"{task} to be {state}", lambda: self.view(task)["state"] == state, seconds)
-        return self.view(task)
+        """Wait for a state of a tab's view and return what it shows then.
+
+        ``seconds`` count from the last change of what is shown: a run that goes on may take as
+        long as a machine with other tests on it needs.
+        """
+        view, end = self.view(task), time.monotonic() + seconds
+        while view["state"] != state:
+            assert time.monotonic() < end, (
+                f"{task} was to be {state} and for {seconds} s remained "
+                f"{view['state']}, {view['message']!r}; errors: {self.errors()}"
+            )
+            time.sleep(0.05)
+            before, view = view, self.view(task)
+            if view != before:
+                end = time.monotonic() + seconds
+        return view
 
     def upload(self, task: str, path: Path) -> None:
         """Hand a file to a tab's board."""
