@@ -1,6 +1,8 @@
 """Time of the forms that a linear layer can take, by the number of tokens: which is fastest where.
 
     python benchmarks/linear.py [--width 1024] [--json FILE]
+    python benchmarks/linear.py --tokens 508 512 544    where a column's rows fall on one another
+                                                        in the cache
 
 Weights are those of many layers, one after the other, so that none is in the cache when its turn
 comes: as in a transformer. Forms: ``linear`` and a 1x1 convolution over tokens side by side, both
@@ -70,7 +72,7 @@ def seconds(form: Form, x: Any, weights: Sequence[Any]) -> float:
     return time.perf_counter() - start
 
 
-def measure(width: int) -> list[dict[str, Any]]:
+def measure(width: int, counts: Sequence[int] = TOKENS) -> list[dict[str, Any]]:
     """Return milliseconds a layer of every form, for every number of tokens."""
     from megengine import Tensor
 
@@ -89,7 +91,7 @@ def measure(width: int) -> list[dict[str, Any]]:
     }
     known = forms()
     lines = []
-    for tokens in TOKENS:
+    for tokens in counts:
         x = Tensor(stream.standard_normal((1, tokens, width), np.float32))
         times: dict[str, list[float]] = {name: [] for name in known}
         for _ in range(ROUNDS):
@@ -104,9 +106,10 @@ def main() -> None:
     """Run the benchmark as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--tokens", type=int, nargs="+", default=TOKENS)
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
-    lines = measure(options.width)
+    lines = measure(options.width, options.tokens)
     print("| " + " | ".join(lines[0]) + " |")
     print("| " + " | ".join(["---"] * len(lines[0])) + " |")
     for line in lines:

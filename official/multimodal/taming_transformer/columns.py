@@ -79,7 +79,8 @@ def swap(x: Tensor, narrow: int) -> Tensor:
 
     As a product with the identity, exact, where there are many numbers on a CPU: MegEngine's copy
     of a transposed tensor takes twice as long. Measured on 2 cores (Zen 3), 16 heads of 64, ms,
-    copy / product: 16 tokens 0.16 / 0.34, 136 0.70 / 0.45, 400 1.87 / 0.93 (benchmarks/swap.py).
+    copy / product: 16 tokens 0.16 / 0.34, 136 0.70 / 0.45, 400 1.87 / 0.93
+    (benchmarks/operators.py).
     """
     b, heads, m, n = x.shape
     if 1 in (m, n):

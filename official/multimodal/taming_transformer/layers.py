@@ -23,7 +23,7 @@ _GELU = (1.5956562825, 0.0729375701, -2.4971969282e-4, -6.1162432135e-5, 2.23818
 BIG = 1 << 20
 # From this many numbers on, several cheap operators cost less than one of MegEngine's that takes
 # its numbers singly. GELU, measured on 2 cores (Zen 3), ms, MegEngine's / ours: 2^13 numbers 0.11
-# / 0.31, 2^15 0.49 / 0.43, 2^20 12 / 4.4.
+# / 0.31, 2^15 0.49 / 0.43, 2^20 12 / 4.4 (benchmarks/operators.py).
 MANY = 1 << 15
 
 
