@@ -98,6 +98,7 @@ def loading(pair: Pair, rounds: int) -> Figures:
     """Time loading, each side from its own format."""
     with tempfile.TemporaryDirectory() as folder:
         pair.both("save", folder=folder)
+        pair.settle()
         pair.ours("reset_peak"), pair.original("reset_peak")
         call = {"do": "load", "folder": folder}
         return summary(pair.alternate(call, call, rounds))

@@ -163,6 +163,7 @@ def attempted(pair: Beside, name: str) -> str | None:
 def beside(pair: Beside, name: str, rounds: int) -> dict[str, Any]:
     """Measure one case; where the first port cannot be timed, ours alone."""
     if name.startswith("load_"):
+        pair.settle()
         row, crash = loading(pair.folder, name)
         return {**row, "crash": crash, "agreement": None}
     far: dict[str, float] | None = None

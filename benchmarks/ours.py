@@ -17,6 +17,10 @@ from benchmarks.cases import CASES, Case  # noqa: E402
 from benchmarks.plan import Pass  # noqa: E402
 from benchmarks.weights import draw_into, drawn  # noqa: E402
 from benchmarks.worker import Builder, seconds, serve  # noqa: E402
+from official.multimodal.taming_transformer.checkpoint import (  # noqa: E402
+    TensorInfo,
+    write_stream,
+)
 from official.multimodal.taming_transformer.config import GPTConfig  # noqa: E402
 from official.multimodal.taming_transformer.kv_cache import TAIL, Segment  # noqa: E402
 from official.multimodal.taming_transformer.parameters import declared_groups, fill  # noqa: E402
@@ -148,14 +152,13 @@ class Ours(Builder):
         return seconds(lambda: setattr(self, "model", zoo.celebahq_transformer(weights=path)))
 
     def save(self, folder: str) -> None:
-        """Write the weights of the large transformer as safetensors."""
-        from safetensors.numpy import save_file
-
+        """Write the weights of the large transformer as safetensors, one held at a time."""
         from official.multimodal.taming_transformer import zoo
 
         shapes = zoo.expected_shapes("celebahq_transformer")
-        weights = {name: drawn(name, shape) for name, shape in shapes.items()}
-        save_file(weights, Path(folder) / "weights.safetensors")
+        infos = {name: TensorInfo(shape, "float32") for name, shape in shapes.items()}
+        path = Path(folder) / "weights.safetensors"
+        write_stream(path, infos, lambda name: drawn(name, shapes[name]))
 
 
 def _sample(gpt: Any, case: Case, window: Any, limit: int) -> None:

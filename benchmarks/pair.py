@@ -23,8 +23,8 @@ from official.multimodal.taming_transformer.runtime import GLIBC_TUNABLES  # noq
 # What takes no time is timed more often: short passes scatter most.
 CHEAP_SECONDS, CHEAP_CALLS = 1.0, 8
 # From here on the first call of a turn counts: what it pays for waking up is little beside it. (A
-# step over a past of 2 GB may take twice its time there.)
-LONG_SECONDS = 13.0
+# step over a past of 1.5 GB may take 10 s there, twice its time.)
+LONG_SECONDS = 12.0
 
 
 class Side:
@@ -70,7 +70,13 @@ class Side:
 
 
 class Pair:
-    """Both sides, taking turns."""
+    """Both sides, taking turns.
+
+    Attributes:
+        following: The pair whose processes start while this one builds its network, if any.
+    """
+
+    following: Pair | None = None
 
     def __init__(self, reference: Path) -> None:
         self.ours = Side(Path(sys.executable), "ours.py")
@@ -79,6 +85,12 @@ class Pair:
     def build(self, case: str) -> None:
         """Make the network of a case on both sides."""
         self.both("build", case=case)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the pair that follows has started: from here on nothing else runs."""
+        if self.following is not None:
+            self.following.both("describe")
 
     def both(self, do: str, **arguments: Any) -> None:
         """Have a command done on both sides at the same time."""
@@ -174,16 +186,21 @@ def pairs(pair: P, fresh: Callable[[], P], cases: Sequence[str]) -> Iterator[tup
         cases: Their names, in order.
     """
     built: Any = None
-    for name in cases:
-        network = CASES[name].model, CASES[name].gpt
+    following: P | None = None
+    networks = [(CASES[name].model, CASES[name].gpt) for name in cases]
+    for number, (name, network) in enumerate(zip(cases, networks)):
         if built is not None and (network != built or not pair.usable(name)):
-            other = fresh()
+            other, following = following or fresh(), None
             other.both("describe")  # it has started: what is freed now is still warm when it builds
             pair.close()
             pair = other
+        if following is None and any(later != network for later in networks[number:]):
+            pair.following = following = fresh()
         built = network
         yield pair, name
     pair.close()
+    if following:
+        following.close()
 
 
 def write(path: Path | None, facts: dict[str, Any], rows: list[dict[str, Any]]) -> None:

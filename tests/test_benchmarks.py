@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.cases import CASES
-from benchmarks.pair import Pair, Side, Times
+from benchmarks.pair import Pair, Side, Times, pairs
 from benchmarks.plan import QUICK, Pass, knots, midpoints, our_passes, representatives, spread
 from official.multimodal.taming_transformer.window import map_condition, sample_window
 from tests.tiny import tiny_gpt
@@ -174,6 +174,33 @@ def test_what_is_cheap_is_timed_more_often_and_a_side_alone_too():
     pair = Turns([3.9, *[0.0] * 100], [])
     pair.alternate({"do": "x"}, None, 1)
     assert len(pair.turns) == 9
+
+
+class Noted(Pair):
+    """Notes in a common log what is done with it."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log, self.number = log, sum(line.startswith("start") for line in log)
+        log.append(f"start {self.number}")
+
+    def both(self, do: str, **arguments: Any) -> None:
+        self.log.append(f"{do} {self.number}")
+
+    def close(self) -> None:
+        self.log.append(f"close {self.number}")
+
+
+def test_the_next_processes_start_while_a_network_is_built_and_get_its_memory_warm():
+    log: list[str] = []
+    cases = ["reconstruct_256", "reconstruct_512", "gumbel_256", "drin_256"]
+    for pair, name in pairs(Noted(log), lambda: Noted(log), cases):
+        pair.build(name)
+        log.append(name)
+    first = ["start 0", "start 1", "build 0", "describe 1", "reconstruct_256"]
+    same = ["build 0", "describe 1", "reconstruct_512"]
+    second = ["describe 1", "close 0", "start 2", "build 1", "describe 2", "gumbel_256"]
+    last = ["describe 2", "close 1", "build 2", "drin_256", "close 2"]
+    assert log == first + same + second + last
 
 
 def state(process: int) -> str:
