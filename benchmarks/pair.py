@@ -22,9 +22,6 @@ from official.multimodal.taming_transformer.runtime import GLIBC_TUNABLES  # noq
 
 # What takes no time is timed more often: short passes scatter most.
 CHEAP_SECONDS, CHEAP_CALLS = 1.0, 8
-# From here on the first call of a turn counts: what it pays for waking up is little beside it. (A
-# step over a past of 1.5 GB may take 10 s there, twice its time.)
-LONG_SECONDS = 12.0
 
 
 class Side:
@@ -79,8 +76,18 @@ class Pair:
     following: Pair | None = None
 
     def __init__(self, reference: Path) -> None:
+        self._reference = reference
+        self._start()
+
+    def _start(self) -> None:
         self.ours = Side(Path(sys.executable), "ours.py")
-        self.original = Side(reference, "original.py")
+        self.original = Side(self._reference, "original.py")
+
+    def renew(self) -> None:
+        """Put fresh processes in the place of both."""
+        self.close()
+        self._start()
+        self.both("describe")
 
     def build(self, case: str) -> None:
         """Make the network of a case on both sides."""
@@ -104,17 +111,26 @@ class Pair:
                 done.result()
 
     def alternate(
-        self, ours: Mapping[str, Any], original: Mapping[str, Any] | None, rounds: int
+        self,
+        ours: Mapping[str, Any],
+        original: Mapping[str, Any] | None,
+        rounds: int,
+        long: float,
     ) -> Times:
         """Time a command of each side by turns.
 
-        Without a command for the original, ours is timed alone.
+        Args:
+            ours: What our side is to do.
+            original: What the other one is to do; without it, ours is timed alone.
+            rounds: How often.
+            long: From how many seconds on the first call of a turn counts: what it pays for waking
+                up is little beside it.
         """
         times = Times([], [])
         for _ in range(rounds):
-            times.ours.append(_turn(self.ours, ours))
+            times.ours.append(_turn(self.ours, ours, long))
             if original is not None:
-                times.original.append(_turn(self.original, original))
+                times.original.append(_turn(self.original, original, long))
         return times
 
     def usable(self, case: str) -> bool:
@@ -127,13 +143,13 @@ class Pair:
         self.original.close()
 
 
-def _turn(side: Callable[..., float], command: Mapping[str, Any]) -> float:
-    """Return the seconds of a command, after one that does not count unless it is long.
+def _turn(side: Callable[..., float], command: Mapping[str, Any], long: float) -> float:
+    """Return the seconds of a command, after one that does not count unless it is ``long``.
 
     The first call after a rest is slower by a tenth to a third; a run has no rests.
     """
     first = side(**command)
-    times = [first] if first >= LONG_SECONDS else []
+    times = [first] if first >= long else []
     while not times or (sum(times) < CHEAP_SECONDS and len(times) < CHEAP_CALLS):
         times.append(side(**command))
     return statistics.median(times)
