@@ -349,29 +349,6 @@ def test_ci_installs_what_the_system_lacks_and_runs_every_test(checkout, librari
     assert ("libgl1 libglib2.0-0" in installed) == (not libraries)
 
 
-@pytest.mark.slow
-def test_a_fresh_clone_runs_the_demo(tmp_path):
-    clone = tmp_path / "a clone"
-    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True, timeout=120)
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "VIRTUAL_ENV")}
-    done = subprocess.run(
-        ["sh", str(clone / "tools" / "run.sh"), "demo"],
-        cwd=tmp_path,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=1500,
-    )
-    shutil.rmtree(clone / ".venv", ignore_errors=True)  # 2 GB, which pytest would keep
-    if list((clone / "assets" / "weights").glob("*.safetensors")):
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert list((clone / "outputs" / "demo").glob("*.png"))
-    else:
-        assert done.returncode == 4, done.stdout + done.stderr
-        assert "weights fetch" in done.stderr
-
-
 @pytest.mark.parametrize(("command", "extra"), [("evaluate", "evaluate"), ("web", "demo")])
 def test_tools_that_need_more_get_their_own_requirements(checkout, command, extra):
     checkout.python("3.10")
