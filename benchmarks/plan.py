@@ -20,7 +20,7 @@ class Knots(NamedTuple):
     """How many lengths are timed: of our passes by their kind (``representatives``), of theirs.
 
     ``long`` is from how many seconds on the first call of a turn counts (a first call of 3 to 10
-    seconds takes 5 to 15 % longer than the next).
+    seconds takes 5 to 15 % longer than the next), ``turn`` how many seconds of calls make one.
     """
 
     fresh: int = 4
@@ -28,9 +28,10 @@ class Knots(NamedTuple):
     several: int = 3
     original: int = 5
     long: float = 12.0
+    turn: float = 1.0
 
 
-USUAL, QUICK = Knots(), Knots(3, 3, 1, 3, 3.0)
+USUAL, QUICK = Knots(), Knots(3, 3, 1, 3, 3.0, 0.5)
 
 
 class Pass(NamedTuple):
