@@ -27,6 +27,7 @@ import os
 import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
 
@@ -43,6 +44,8 @@ from benchmarks.plan import (  # noqa: E402
     our_passes,
     representatives,
 )
+
+REST = 10.0  # seconds until memory that was given back is as cold as any
 
 Figures = Dict[str, Optional[float]]
 
@@ -99,13 +102,18 @@ def whole(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
 
 
 def loading(pair: Pair, rounds: int) -> Figures:
-    """Time loading, each side from its own format and in processes that have held nothing yet."""
+    """Time loading, each side from its own format and in processes that have held nothing yet.
+
+    What a process has just given back is warm on some machines, where fresh memory costs 5 s a GB:
+    ours, first in its round, would load in 6 s after the original's has ended, and in 16 s later.
+    """
     times = Times([], [])
     with tempfile.TemporaryDirectory() as folder:
         pair.both("save", folder=folder)
         pair.settle()
-        for _ in range(rounds):
+        for number in range(rounds):
             pair.renew()
+            time.sleep(REST if number else 0)
             times.ours.append(pair.ours("load", folder=folder))
             times.original.append(pair.original("load", folder=folder))
     return summary(times)
