@@ -19,7 +19,7 @@ from benchmarks.cases import Case
 class Knots(NamedTuple):
     """How many lengths are timed: of our passes by their kind (``representatives``), of theirs.
 
-    ``long`` is from how many seconds on the first call of a turn counts (a first call of 3 to 10
+    ``long`` is from how many seconds on the first call of a turn counts (a first call of 2 to 10
     seconds takes 5 to 15 % longer than the next), ``turn`` how many seconds of calls make one.
     """
 
@@ -31,7 +31,7 @@ class Knots(NamedTuple):
     turn: float = 1.0
 
 
-USUAL, QUICK = Knots(), Knots(3, 3, 1, 3, 3.0, 0.5)
+USUAL, QUICK = Knots(), Knots(3, 3, 1, 3, 2.0, 0.5)
 
 
 class Pass(NamedTuple):
