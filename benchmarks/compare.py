@@ -53,7 +53,7 @@ Figures = Dict[str, Optional[float]]
 def vqgan(pair: Pair, name: str, rounds: int, count: Knots) -> Figures:
     """Time a reconstruction."""
     call = {"do": "reconstruct", "case": name}
-    return summary(pair.alternate(call, call, rounds, count.long, count.turn))
+    return summary(pair.alternate(call, call, rounds, count.long))
 
 
 def summary(times: Times) -> Figures:
@@ -70,20 +70,19 @@ def transformer(pair: Pair, name: str, rounds: int, cells: int, count: Knots) ->
     case = CASES[name]
     mine = representatives(our_passes(case, cells), count)
     lengths = midpoints(cells, count.original) if case.cond == 1 else [0]
+    # after a rest, a step of the original's over a past of 1.5 GB takes up to twice its time
+    long = math.inf if case.cond == 1 else count.long
     ours_s = original_s = 0.0
     spreads: list[float] = []
     for number, (shape, weight) in enumerate(mine.items()):
         ready = {"do": "prepare", "case": name, "shape": list(shape)}
         one_pass = {"do": "one_pass"}
-        # the first window of a process takes up to 1.6 times as long as the next; after a rest, a
-        # step of the original's over a past of 1.5 GB takes up to twice its time
-        long = math.inf if case.cond == 1 else USUAL.long if number == 0 else count.long
         if number < len(lengths):
             pair.together(ready, {"do": "prepare", "case": name, "past": lengths[number]})
-            times = pair.alternate(one_pass, one_pass, rounds, long, count.turn)
+            times = pair.alternate(one_pass, one_pass, rounds, long)
         else:  # there is nothing new to time on the other side
             pair.ours(**ready)
-            times = pair.alternate(one_pass, None, rounds, long, count.turn)
+            times = pair.alternate(one_pass, None, rounds, long)
         ours_s += weight * statistics.median(times.ours)
         if times.original:
             original_s += cells / len(lengths) * statistics.median(times.original)

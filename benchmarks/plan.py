@@ -14,24 +14,24 @@ from typing import Mapping, NamedTuple
 import numpy as np
 
 from benchmarks.cases import Case
+from benchmarks.pair import VERY_LONG
 
 
 class Knots(NamedTuple):
     """How many lengths are timed: of our passes by their kind (``representatives``), of theirs.
 
     ``long`` is from how many seconds on the first call of a turn counts (a first call of 2 to 10
-    seconds takes 5 to 15 % longer than the next), ``turn`` how many seconds of calls make one.
+    seconds takes 5 to 15 % longer than the next).
     """
 
     fresh: int = 4
     one: int = 4
     several: int = 3
     original: int = 5
-    long: float = 12.0
-    turn: float = 1.0
+    long: float = VERY_LONG
 
 
-USUAL, QUICK = Knots(), Knots(3, 3, 1, 3, 2.0, 0.5)
+USUAL, QUICK = Knots(), Knots(3, 3, 1, 3, 2.0)
 
 
 class Pass(NamedTuple):

@@ -156,24 +156,31 @@ class Turns(Pair):
 
 def test_sides_take_turns_and_the_first_call_of_a_turn_does_not_count():
     pair = Turns([3.9, 1.0, 3.8, 2.0], [3.7, 3.0, 3.6, 3.5])
-    times = pair.alternate({"do": "x"}, {"do": "y"}, 2, 12.0, 1.0)
+    times = pair.alternate({"do": "x"}, {"do": "y"}, 2, 12.0)
     assert pair.turns == ["ours", "ours", "original", "original"] * 2
     assert (times.ours, times.original) == ([1.0, 2.0], [3.0, 3.5])
 
 
 def test_a_call_that_is_long_counts_at_once():
     pair = Turns([13.0], [20.0])
-    times = pair.alternate({"do": "x"}, {"do": "y"}, 1, 12.0, 1.0)
+    times = pair.alternate({"do": "x"}, {"do": "y"}, 1, 12.0)
     assert (times.ours, times.original) == ([13.0], [20.0])
 
 
+def test_a_call_of_two_seconds_counts_at_once_but_for_the_first_of_a_process():
+    pair = Turns([3.9, 3.0, 2.5], [3.7, 3.5, 2.6])
+    for expected in (3.0, 3.5), (2.5, 2.6):
+        times = pair.alternate({"do": "x"}, {"do": "y"}, 1, 2.0)
+        assert (times.ours, times.original) == ([expected[0]], [expected[1]])
+
+
 def test_what_is_cheap_is_timed_more_often_and_a_side_alone_too():
-    pair = Turns([3.9, 0.4, 0.2, 0.5, 3.0], [])
-    times = pair.alternate({"do": "x"}, None, 1, 12.0, 1.0)
+    pair = Turns([3.9, 0.2, 0.1, 0.3, 3.0], [])
+    times = pair.alternate({"do": "x"}, None, 1, 12.0)
     assert pair.turns == ["ours"] * 4
-    assert (times.ours, times.original) == ([0.4], [])
+    assert (times.ours, times.original) == ([0.2], [])
     pair = Turns([3.9, *[0.0] * 100], [])
-    pair.alternate({"do": "x"}, None, 1, 12.0, 1.0)
+    pair.alternate({"do": "x"}, None, 1, 12.0)
     assert len(pair.turns) == 9
 
 
