@@ -155,7 +155,10 @@ def spread(counts: Mapping[int, float], at: list[int]) -> dict[int, float]:
 
 
 def representatives(passes: Mapping[Pass, int], count: Knots = USUAL) -> dict[Pass, float]:
-    """Return few passes with weights whose weighted sum of times is that of all."""
+    """Return few passes with weights whose weighted sum of times is that of all.
+
+    Those over several tokens begin with the longest: the others find its memory warm.
+    """
     by_new: dict[tuple[int, int, int], dict[int, float]] = defaultdict(dict)
     fresh: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
     for p, often in passes.items():
@@ -165,7 +168,8 @@ def representatives(passes: Mapping[Pass, int], count: Knots = USUAL) -> dict[Pa
             by_new[p.batch, p.shared, p.new][p.past] = often
     chosen: dict[Pass, float] = {}
     for (batch, shared), counts in fresh.items():
-        for new, weight in spread(counts, knots(counts, count.fresh)).items():
+        shares = spread(counts, knots(counts, count.fresh))
+        for new, weight in sorted(shares.items(), reverse=True):
             chosen[Pass(batch, shared, 0, new)] = weight
     for (batch, shared, new), counts in by_new.items():
         at = knots(counts, count.one if new == 1 else count.several)

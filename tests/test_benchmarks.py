@@ -102,6 +102,13 @@ def test_the_past_of_a_pass_lies_in_the_runs_of_one_grown_token_by_token(monkeyp
         assert runs[0] == runs[1]
 
 
+def test_passes_without_a_past_begin_with_the_longest():
+    few = representatives(our_passes(CASES["sflckr_64x42_x4"]), QUICK)
+    fresh = [p.new for p in few if p.batch == 4 and p.past == 0 and p.new > 1]
+    assert len(fresh) == 3
+    assert fresh == sorted(fresh, reverse=True)
+
+
 def test_quick_passes_stand_for_the_tokens_of_all():
     for name in ("celebahq_b25", "drin_256", "sflckr_64x42_x4"):
         passes = our_passes(CASES[name])
