@@ -22,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Mapping
 
@@ -30,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.agreement import difference  # noqa: E402
 from benchmarks.cases import CASES  # noqa: E402
-from benchmarks.compare import measure  # noqa: E402
+from benchmarks.compare import REST, measure  # noqa: E402
 from benchmarks.pair import Pair, Side, machine, pairs, write  # noqa: E402
 
 FIRST_PORT = "MegEngine/Models, official/multimodal/taming_transformer"
@@ -137,8 +138,10 @@ def loading(folder: Path, name: str) -> tuple[dict[str, Any], str | None]:
         alone(Port(folder), "save", place), alone(ours(), "save", place)
         mine, theirs, crash = [], [], None
         for _ in range(LOADS):
+            time.sleep(REST)
             mine.append(alone(ours(), "load", place))
             if not crash:
+                time.sleep(REST)
                 try:
                     theirs.append(alone(Port(folder), "load", place))
                 except CrashError as error:

@@ -14,6 +14,7 @@ import pytest
 from benchmarks import first_port
 from benchmarks.agreement import codes, difference, picture, tokens
 from benchmarks.cases import CASES
+from benchmarks.compare import REST
 from benchmarks.first_port import (
     MEASURED,
     Beside,
@@ -132,10 +133,13 @@ def test_loading_runs_each_side_by_itself(monkeypatch, crash):
         def close(self):
             running.remove(self.name)
 
+    rests: list[float] = []
+    monkeypatch.setattr(first_port.time, "sleep", rests.append)
     monkeypatch.setattr(first_port, "ours", lambda: Process("ours", 2.0))
     monkeypatch.setattr(first_port, "Port", lambda folder: Process("port", 8.0))
     row, said = loading(Path("folder"), "load_celebahq")
     assert running == []
+    assert rests == [REST] * (first_port.LOADS + 1 if crash else 2 * first_port.LOADS)
     assert (row["ours_s"], row["ours_peak_mb"]) == (2, 2)
     assert said == ("when timed: port.py ended with status -9" if crash else None)
     theirs = [row[key] for key in ("first_port_s", "ratio", "first_port_peak_mb")]
