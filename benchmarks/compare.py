@@ -69,9 +69,9 @@ def transformer(pair: Pair, name: str, rounds: int, cells: int, count: Knots) ->
     """Time passes of ``count`` lengths of each kind and add them up."""
     case = CASES[name]
     mine = representatives(our_passes(case, cells), count)
-    lengths = midpoints(cells, count.original) if case.cond == 1 else [0]
-    # after a rest, a step of the original's over a past of 1.5 GB takes up to twice its time
-    long = math.inf if case.cond == 1 else count.long
+    steps = case.cond == 1  # the original's are of sample_with_past, not of windows
+    lengths = midpoints(cells, count.original) if steps else [0]
+    long = math.inf if steps else count.long
     ours_s = original_s = 0.0
     spreads: list[float] = []
     for number, (shape, weight) in enumerate(mine.items()):
@@ -79,7 +79,7 @@ def transformer(pair: Pair, name: str, rounds: int, cells: int, count: Knots) ->
         one_pass = {"do": "one_pass"}
         if number < len(lengths):
             pair.together(ready, {"do": "prepare", "case": name, "past": lengths[number]})
-            times = pair.alternate(one_pass, one_pass, rounds, long)
+            times = pair.alternate(one_pass, one_pass, rounds, long, fastest=steps)
         else:  # there is nothing new to time on the other side
             pair.ours(**ready)
             times = pair.alternate(one_pass, None, rounds, long)

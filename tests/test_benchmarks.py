@@ -161,11 +161,23 @@ class Turns(Pair):
         self.ours, self.original = side("ours"), side("original")
 
 
-def test_sides_take_turns_and_the_first_call_of_a_turn_does_not_count():
-    pair = Turns([3.9, 1.0, 3.8, 2.0], [3.7, 3.0, 3.6, 3.5])
+def test_sides_take_turns_and_three_calls_of_a_turn_do_not_count():
+    pair = Turns([1.2, 1.0, 0.8, 0.78, 1.3, 1.2, 1.1, 1.0], [1.0, 0.9, 1.1, 0.8] * 2)
     times = pair.alternate({"do": "x"}, {"do": "y"}, 2, 12.0)
-    assert pair.turns == ["ours", "ours", "original", "original"] * 2
-    assert (times.ours, times.original) == ([1.0, 2.0], [3.0, 3.5])
+    assert pair.turns == [*["ours"] * 4, *["original"] * 4] * 2
+    assert (times.ours, times.original) == ([0.78, 1.0], [0.8, 0.8])
+
+
+def test_calls_count_after_six_seconds():
+    pair = Turns([3.5, 2.6, 2.5], [7.0, 5.0])
+    times = pair.alternate({"do": "x"}, {"do": "y"}, 1, 12.0)
+    assert (times.ours, times.original) == ([2.5], [5.0])
+
+
+def test_the_fastest_of_the_originals_calls_counts_where_it_is_asked_for():
+    pair = Turns([0.9, 0.6, 1.1, 0.8], [0.9, 0.6, 1.1, 0.8])
+    times = pair.alternate({"do": "x"}, {"do": "y"}, 1, 12.0, fastest=True)
+    assert (times.ours, times.original) == ([0.8], [0.6])
 
 
 def test_a_call_that_is_long_counts_at_once():
@@ -175,20 +187,20 @@ def test_a_call_that_is_long_counts_at_once():
 
 
 def test_a_call_of_two_seconds_counts_at_once_but_for_the_first_of_a_process():
-    pair = Turns([3.9, 3.0, 2.5], [3.7, 3.5, 2.6])
-    for expected in (3.0, 3.5), (2.5, 2.6):
+    pair = Turns([6.9, 3.8, 2.5], [6.7, 3.6, 2.6])
+    for expected in (3.8, 3.6), (2.5, 2.6):
         times = pair.alternate({"do": "x"}, {"do": "y"}, 1, 2.0)
         assert (times.ours, times.original) == ([expected[0]], [expected[1]])
 
 
 def test_what_is_cheap_is_timed_more_often_and_a_side_alone_too():
-    pair = Turns([3.9, 0.2, 0.1, 0.3, 3.0], [])
+    pair = Turns([0.5, 0.5, 0.5, 0.2, 0.1, 0.3, 3.0], [])
     times = pair.alternate({"do": "x"}, None, 1, 12.0)
-    assert pair.turns == ["ours"] * 4
+    assert pair.turns == ["ours"] * 6
     assert (times.ours, times.original) == ([0.2], [])
-    pair = Turns([3.9, *[0.0] * 100], [])
+    pair = Turns([0.0] * 100, [])
     pair.alternate({"do": "x"}, None, 1, 12.0)
-    assert len(pair.turns) == 9
+    assert len(pair.turns) == 3 + 8
 
 
 class Noted(Pair):
