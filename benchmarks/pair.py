@@ -24,7 +24,7 @@ from official.multimodal.taming_transformer.runtime import GLIBC_TUNABLES  # noq
 CHEAP_SECONDS, CHEAP_CALLS = 0.5, 8
 VERY_LONG = 12.0  # seconds: a call of which even the first of a process counts
 # After a rest, calls get shorter until their memory is there: by a tenth, or by half within three
-# calls where they take 1 GB. So many do not count, unless they have taken so many seconds.
+# calls where they take 1 GB. So many do not count, or as many as take so many seconds.
 WARMING_CALLS, WARMING_SECONDS = 3, 6.0
 
 
@@ -132,18 +132,19 @@ class Pair:
             rounds: How often.
             long: From how many seconds on the first call of a turn counts: what it pays for waking
                 up is little beside it. The very first of a process pays for all its memory too: it
-                counts from ``VERY_LONG`` on.
+                counts from ``VERY_LONG`` on. Below that, one call warms up a turn, not several.
             fastest: Whether the original's fastest call of a turn counts, not the median. Steps
                 that copy 1 GB find their memory cold in some processes and take up to twice as long
                 as in a whole run, which keeps its memory warm.
         """
         times = Times([], [])
+        warming = WARMING_CALLS if long >= VERY_LONG else 1
         long = long if self.timed else max(long, VERY_LONG)
         self.timed = True
         for _ in range(rounds):
-            times.ours.append(_turn(self.ours, ours, long))
+            times.ours.append(_turn(self.ours, ours, long, warming))
             if original is not None:
-                times.original.append(_turn(self.original, original, long, fastest))
+                times.original.append(_turn(self.original, original, long, warming, fastest))
         return times
 
     def usable(self, case: str) -> bool:
@@ -157,15 +158,19 @@ class Pair:
 
 
 def _turn(
-    side: Callable[..., float], command: Mapping[str, Any], long: float, fastest: bool = False
+    side: Callable[..., float],
+    command: Mapping[str, Any],
+    long: float,
+    calls: int,
+    fastest: bool = False,
 ) -> float:
-    """Return the seconds of a command, without the calls after a rest unless they are ``long``.
+    """Return the seconds of a command, without its first ``calls`` unless they are ``long``.
 
     A run has no rests.
     """
     warming = [side(**command)]
     times = warming if warming[0] >= long else []
-    while not times and len(warming) < WARMING_CALLS and sum(warming) < WARMING_SECONDS:
+    while not times and len(warming) < calls and sum(warming) < WARMING_SECONDS:
         warming.append(side(**command))
     while not times or (sum(times) < CHEAP_SECONDS and len(times) < CHEAP_CALLS):
         times.append(side(**command))

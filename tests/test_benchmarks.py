@@ -187,7 +187,7 @@ def test_a_call_that_is_long_counts_at_once():
 
 
 def test_a_call_of_two_seconds_counts_at_once_but_for_the_first_of_a_process():
-    pair = Turns([6.9, 3.8, 2.5], [6.7, 3.6, 2.6])
+    pair = Turns([4.9, 3.8, 2.5], [4.7, 3.6, 2.6])
     for expected in (3.8, 3.6), (2.5, 2.6):
         times = pair.alternate({"do": "x"}, {"do": "y"}, 1, 2.0)
         assert (times.ours, times.original) == ([expected[0]], [expected[1]])
