@@ -13,7 +13,8 @@ same number of threads, and take turns. Transformers are timed token by token, w
 before and after. Without --full, but for one face, which is run whole where --quick is not given,
 passes of a few lengths are timed and the rest is interpolated (benchmarks/plan.py). The original's
 window costs the same for every token; its cached steps are timed in the middle of equal parts of
-the run, so that its memory is that of a step before the last: in its favour. The original runs
+the run, and the fastest of each turn counts; its memory is that of a step before the last: both are
+in its favour. The original runs
 under PyTorch in its own environment: TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test
 --all` makes it).
 """

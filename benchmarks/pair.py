@@ -169,7 +169,7 @@ def _turn(
     A run has no rests.
     """
     warming = [side(**command)]
-    times = warming if warming[0] >= long else []
+    times = warming[:] if warming[0] >= long else []
     while not times and len(warming) < calls and sum(warming) < WARMING_SECONDS:
         warming.append(side(**command))
     while not times or (sum(times) < CHEAP_SECONDS and len(times) < CHEAP_CALLS):
