@@ -59,9 +59,6 @@ class _DryCache:
 class _DryGPT:
     """Stands for the transformer in a dry run and counts the passes."""
 
-    device = "cpu0"
-    dtype = np.dtype(np.float32)
-
     def __init__(self, config: object) -> None:
         self.config = config
         self.passes: Counter[Pass] = Counter()
@@ -69,15 +66,12 @@ class _DryGPT:
     def new_cache(self) -> _DryCache:
         return _DryCache(self.config)
 
-    def __call__(self, idx: np.ndarray, cache: _DryCache, *, last: bool) -> _DryCache:
-        batch, new = idx.shape
+    def next_logits(self, tokens: np.ndarray, cache: _DryCache) -> np.ndarray:
+        batch, new = tokens.shape
         self.passes[Pass(batch, cache.shared, cache.length - cache.shared, new)] += 1
         cache.length += new
         cache.batch = batch
-        return self  # type: ignore[return-value]
-
-    def numpy(self) -> np.ndarray:
-        return np.zeros((1, 1, 1), np.float32)
+        return np.zeros((1, 1), np.float32)
 
 
 def our_passes(case: Case, limit: int | None = None) -> Mapping[Pass, int]:
@@ -90,19 +84,12 @@ def our_passes(case: Case, limit: int | None = None) -> Mapping[Pass, int]:
         frame_at,
     )
 
-    class Dry(WindowLogits):
-        """Feeds the counter without making tensors."""
-
-        def _feed(self, tokens: np.ndarray, cache: object) -> np.ndarray:
-            self._gpt(tokens, cache, last=True)
-            return np.zeros((1, 1), np.float32)
-
     def crop(frame: Frame) -> np.ndarray:
         return np.zeros((1, frame.height * frame.width), int)
 
     gpt = _DryGPT(GPTConfig(**case.gpt))
     condition = crop if case.cond > 1 else fixed_condition(np.zeros((1, 1), int))
-    logits = Dry(gpt, condition, case.batch, case.cache_memory)  # type: ignore[arg-type]
+    logits = WindowLogits(gpt, condition, case.batch, case.cache_memory)  # type: ignore[arg-type]
     indices = np.zeros((case.batch, *case.shape), int)
     for i, j in itertools.islice(np.ndindex(case.shape), limit):
         frame = frame_at(i, j, case.shape, 16, 8)

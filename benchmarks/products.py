@@ -4,7 +4,7 @@
 
 One query's or several queries' products with keys and with values, for rows of a batch with 16
 heads of 64, of many layers one after the other, so that none is in the cache when its turn comes.
-Microseconds, medians of rounds by turns; ``gpt.GROUPS`` and ``gpt.QUERIES`` follow from them.
+Microseconds, medians of rounds by turns; ``attention.GROUPS`` and ``QUERIES`` follow from them.
 """
 
 from __future__ import annotations
@@ -28,18 +28,41 @@ CASES = ((1, 1, 256), (1, 64, 256), (1, 128, 256), (1, 256, 256), (4, 1, 128), (
 
 def seconds(a: Any, others: Sequence[Any], least: int) -> float:
     """Return how long a product takes; ``least`` matrices or rows make it a convolution."""
-    from official.multimodal.taming_transformer import gpt
+    from official.multimodal.taming_transformer import attention
 
-    with mock.patch.multiple(gpt, GROUPS=least, QUERIES=least):
+    with mock.patch.multiple(attention, GROUPS=least, QUERIES=least):
         start = time.perf_counter()
         for b in others:
-            y = gpt.product(a, b)
+            y = attention.product(a, b)
         y.numpy()
         return (time.perf_counter() - start) / len(others)
 
 
+def one_query(keys: int) -> dict[str, float]:
+    """Return the microseconds of one query's products in NumPy: by its BLAS, by its own loops."""
+    stream = np.random.default_rng(0)
+    layers = 24
+    k, v = (stream.standard_normal((layers, HEADS, *s), np.float32)
+            for s in ((WIDTH, keys), (keys, WIDTH)))  # fmt: skip
+    q, w = (stream.standard_normal((HEADS, n), np.float32) for n in (WIDTH, keys))
+    forms = {
+        "q k: matmul": lambda i: q[:, None] @ k[i],
+        "einsum": lambda i: np.einsum("hd,hdt->ht", q, k[i]),
+        "w v: matmul": lambda i: w[:, None] @ v[i],
+        "einsum ": lambda i: np.einsum("ht,htd->hd", w, v[i]),
+    }
+    times: dict[str, list[float]] = {name: [] for name in forms}
+    for _ in range(ROUNDS):
+        for name, form in forms.items():
+            start = time.perf_counter()
+            for layer in range(layers):
+                form(layer)
+            times[name].append((time.perf_counter() - start) / layers * 1e6)
+    return {name: float(np.median(us)) for name, us in times.items()}
+
+
 def main() -> None:
-    """Print one line for each case."""
+    """Print one line for each case, then one for each number of keys that NumPy's products take."""
     from megengine import Tensor
 
     from official.multimodal.taming_transformer.runtime import tune_cpu
@@ -61,6 +84,10 @@ def main() -> None:
             times = [[seconds(a, others, n) for n in (10**9, 1)] for _ in range(ROUNDS)]
             cells += [f"{us * 1e6:.0f}" for us in np.median(times, axis=0)]
         print("| " + " | ".join(cells) + " |", flush=True)
+    print("\nOne query in NumPy, as in one_token.py:\n")
+    for keys in (16, 128, 384, 511):
+        cells = [f"{name} {us:.0f}" for name, us in one_query(keys).items()]
+        print(f"{keys} keys: " + ", ".join(cells), flush=True)
 
 
 if __name__ == "__main__":

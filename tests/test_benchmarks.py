@@ -32,13 +32,13 @@ def test_the_dry_run_makes_the_passes_of_a_real_run(limit, monkeypatch):
     shape = {"vocab_size": 50, "block_size": 512, "n_layer": 1, "n_head": 1, "n_embd": 8}
     case = replace(CASES["sflckr_64x42"], gpt=shape, shape=(18, 21), cache_memory=100_000)
     made: list[tuple[int, int, int]] = []
-    forward = type(gpt).forward
+    next_logits = type(gpt).next_logits
 
-    def counted(self, idx, cache=None, *, last=False):
-        made.append((*idx.shape, cache.length))
-        return forward(self, idx, cache, last=last)
+    def counted(self, tokens, cache):
+        made.append((*tokens.shape, cache.length))
+        return next_logits(self, tokens, cache)
 
-    monkeypatch.setattr(type(gpt), "forward", counted)
+    monkeypatch.setattr(type(gpt), "next_logits", counted)
     steps = sample_window(
         gpt, map_condition(np.zeros((1, 18, 21), int)), np.zeros((1, 18, 21), int),
         params=SamplingParams(), seed=0, samples=[0], n_embed=50, cache_memory=100_000,

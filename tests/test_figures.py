@@ -8,6 +8,7 @@ from megengine import Tensor
 from PIL import Image
 
 from official.multimodal.taming_transformer.columns import last_columns, to_columns
+from official.multimodal.taming_transformer.kv_cache import KVCache
 from official.multimodal.taming_transformer.window import WindowLogits, fixed_condition, frame_at
 from tests.tiny import tiny_gpt
 from tools import figures
@@ -53,15 +54,18 @@ def test_states_of_the_cells_are_those_that_the_window_sees(row, column):
     assert ((found == SEEN) | (found == DRAWN)).sum() == row * 20 + column
     fed: list[int] = []
 
-    class Listener(WindowLogits):
-        def _feed(self, tokens, cache):
+    class Listener:
+        def new_cache(self):
+            return KVCache(1)
+
+        def next_logits(self, tokens, cache):
             fed.extend(np.asarray(tokens).ravel().tolist())
             return np.zeros((1, 4), np.float32)
 
     numbers = np.arange(240).reshape(1, *shape)
     condition = fixed_condition(np.array([[-1]]))
     cells = (row - frame.top) * frame.width + column - frame.left
-    Listener(tiny_gpt(), condition, 1, 0)(frame, numbers, cells)
+    WindowLogits(Listener(), condition, 1, 0)(frame, numbers, cells)
     assert fed[0] == -1  # the condition comes first
     assert sorted(fed[1:]) == np.flatnonzero(found == SEEN).tolist()
     assert (found == AFTER).any() == ((row, column) != (11, 19))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from megengine import Tensor
 
-from official.multimodal.taming_transformer import gpt as gpt_module
+from official.multimodal.taming_transformer import attention
 from official.multimodal.taming_transformer.kv_cache import KVCache, Segment
 from tests.tiny import filled, tiny_gpt, tokens
 
@@ -185,12 +185,12 @@ def test_softmax_holds_wherever_the_numbers_lie(offset):
 @pytest.mark.parametrize(("rows", "queries"), [(1, 1), (1, 130), (8, 1), (3, 5)])
 @pytest.mark.parametrize("shared", [False, True])
 def test_products_are_those_of_matrices_in_both_forms(monkeypatch, groups, rows, queries, shared):
-    monkeypatch.setattr(gpt_module, "GROUPS", groups)
-    monkeypatch.setattr(gpt_module, "QUERIES", groups)
+    monkeypatch.setattr(attention, "GROUPS", groups)
+    monkeypatch.setattr(attention, "QUERIES", groups)
     stream = np.random.default_rng(0)
     a = stream.standard_normal((rows, 16, queries, 8), np.float32)
     b = stream.standard_normal((1 if shared else rows, 16, 8, 37), np.float32)
-    found = gpt_module.product(Tensor(a), Tensor(b)).numpy()
+    found = attention.product(Tensor(a), Tensor(b)).numpy()
     assert np.abs(found - a @ b).max() < 1e-5
 
 

@@ -14,8 +14,10 @@ from tests.tiny import filled, tiny_gpt, tokens
 
 
 def logits(gpt: GPT, rows: int = 2) -> np.ndarray:
-    out: np.ndarray = gpt(tokens(np.arange(rows * 9).reshape(rows, 9))).numpy()
-    return out
+    """Return what comes of several tokens, and of one, whose pass keeps views of the weights."""
+    several: np.ndarray = gpt(tokens(np.arange(rows * 9).reshape(rows, 9))).numpy()
+    one = gpt.next_logits(np.array([[7]]), gpt.new_cache())
+    return np.concatenate([several.ravel(), one.ravel()])
 
 
 def groups(gpt: GPT):

@@ -140,7 +140,10 @@ def _autoencoder(model: Any, given: Arrays, expected: Arrays) -> list[Row]:
 
 
 def _gpt(model: GPT, given: Arrays, expected: Arrays) -> list[Row]:
-    """Compare every layer, the logits, and the logits of a cached run one token at a time."""
+    """Compare every layer, the logits, and the logits of a cached run one token at a time.
+
+    The steps go the samplers' way, which is another one for one sample.
+    """
     idx = Tensor(given["x"].astype(np.int32))
     hidden, logits = watch(model.blocks, lambda: model(idx))
     layers = [from_columns(out, idx.shape[0]) for out in hidden]
@@ -148,9 +151,11 @@ def _gpt(model: GPT, given: Arrays, expected: Arrays) -> list[Row]:
     rows.append(row("logits", logits, expected["logits"]))
     for batch in sorted({1, idx.shape[0]}):
         cache, first = model.new_cache(), max(1, model.config.n_unmasked)
-        parts = [model(idx[:batch, :first], cache)]
-        parts += [model(idx[:batch, t : t + 1], cache) for t in range(first, idx.shape[1])]
-        steps = np.concatenate([part.numpy() for part in parts], axis=1)
+        tokens = given["x"].astype(np.int32)[:batch]
+        parts = [model(idx[:batch, :first], cache).numpy()]
+        for t in range(first, idx.shape[1]):
+            parts.append(model.next_logits(tokens[:, t : t + 1], cache)[:, None])
+        steps = np.concatenate(parts, axis=1)
         rows.append(
             row(f"logits, cached, batch {batch}", Tensor(steps), expected["logits"][:batch])
         )

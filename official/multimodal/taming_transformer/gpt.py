@@ -5,15 +5,14 @@ Source: taming/modules/transformer/mingpt.py of CompVis/taming-transformers @3ba
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import add
-from typing import Any, Iterable
+from typing import Any
 
-import megengine.functional as F
 import megengine.module as M
 import numpy as np
 from megengine import Tensor
 
+from . import one_token
+from .attention import attend
 from .columns import (
     CONV_TOKENS,
     Linear,
@@ -25,76 +24,9 @@ from .columns import (
 )
 from .config import GPTConfig
 from .kv_cache import KVCache, Segment
-from .layers import BIG, Embedding, Network, cast, gelu, settle, softmax
+from .layers import BIG, Embedding, Network, cast, gelu, settle
 from .norms import LayerNorm
 from .parameters import Declared, Stack, declare, joined
-
-# From so many matrices, or so many rows in each, on, `product` is faster as a convolution.
-# Measured on 2 cores (Zen 5), microseconds of matmul / convolution (benchmarks/products.py), q k:
-# 16 matrices: 128 rows 337 / 351, 256 rows 726 / 513; 64 matrices of 1 row: 160 / 253;
-# 128: 214 / 114 (16 keys), 290 / 222 (128 keys); 400: 508 / 298, 845 / 573.
-GROUPS, QUERIES = 128, 128
-
-
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """Multiply matrices (B, n_head, M, K) by (B or 1, n_head, K, N): (B, n_head, M, N).
-
-    As a convolution of one group for each matrix where that is faster: MegEngine runs it on all
-    threads, its batched product on one.
-    """
-    (rows, heads, m, k), (shared, _, _, n) = a.shape, b.shape
-    if shared != rows:  # one past for all rows: the batch becomes queries
-        joint = a.transpose(1, 0, 2, 3).reshape(1, heads, rows * m, k)
-        return product(joint, b).reshape(heads, rows, m, -1).transpose(1, 0, 2, 3)
-    groups = rows * heads
-    if (groups < GROUPS and m < QUERIES) or str(a.device).startswith("gpu"):
-        return F.matmul(a, b)
-    filters = a.reshape(groups, m, k, 1, 1)
-    return F.conv2d(b.reshape(1, groups * k, n, 1), filters, groups=groups).reshape(
-        rows, heads, m, n
-    )
-
-
-def attend(q: Tensor, segments: tuple[Segment, ...], mask: Tensor | None) -> Tensor:
-    """Attend over segments without joining them.
-
-    Args:
-        q: Scaled queries (B, n_head, T, head_dim) of the newest T tokens.
-        segments: Oldest first; with a mask, the last is the T tokens and nothing else.
-        mask: Added to the scores of the newest T tokens (T, T), or ``None`` where every query
-            sees every key.
-
-    Returns:
-        (B, n_head, T, head_dim).
-    """
-    scores = [product(q, s.k) for s in segments]
-    if q.shape[2] == 1:
-        return _attend_one(scores, segments)
-    if mask is not None:
-        scores[-1] = scores[-1] + mask
-    largest = scores[0].max(axis=-1, keepdims=True)
-    for part in scores[1:]:
-        largest = F.maximum(largest, part.max(axis=-1, keepdims=True))
-    weights = [F.exp(part - largest) for part in scores]
-    total = _added(part.sum(axis=-1, keepdims=True) for part in weights)
-    return _added(product(w, s.v) for w, s in zip(weights, segments)) / total
-
-
-def _attend_one(scores: list[Tensor], segments: tuple[Segment, ...]) -> Tensor:
-    """Attend with one query: few numbers, so that fewer operators are faster than fewer copies."""
-    if len(scores) == 1:
-        return product(softmax(scores[0]), segments[0].v)
-    weights = softmax(F.concat(scores, axis=-1))
-    ends = np.cumsum([segment.length for segment in segments])
-    starts = ends - [segment.length for segment in segments]
-    return _added(
-        product(weights[..., int(start) : int(end)], segment.v)
-        for start, end, segment in zip(starts, ends, segments)
-    )
-
-
-def _added(parts: Iterable[Tensor]) -> Tensor:
-    return reduce(add, parts)  # `sum` would add the first to a zero
 
 
 class CausalSelfAttention(Stack):
@@ -218,13 +150,10 @@ class GPT(Network):
         Raises:
             ValueError: idx is not (B, T) or the sequence would exceed ``block_size``.
         """
-        if idx.ndim != 2:
-            raise ValueError(f"got tokens of shape {tuple(idx.shape)}, expected (B, T)")
         cache = self.new_cache() if cache is None else cache
-        past, t = cache.length, idx.shape[1]
-        if past + t > self.config.block_size:
-            raise ValueError(f"{past} + {t} tokens exceed block_size {self.config.block_size}")
-        batch = idx.shape[0]
+        past = cache.length
+        self._check(tuple(idx.shape), past)
+        batch, t = idx.shape
         x = to_columns(self.tok_emb(idx) + self.pos_emb[:, past : past + t])
         mask = self._mask(past, t)
         for i, block in enumerate(self.blocks):
@@ -235,14 +164,43 @@ class GPT(Network):
                 x = settle(x)
         return cast(from_columns(self.head(self.ln_f(x)), batch), np.float32)
 
-    def _mask(self, past: int, t: int) -> Tensor | None:
-        """Scores to add among t new tokens: -inf where one would see its future."""
-        unmasked = self.config.n_unmasked
+    def next_logits(self, tokens: np.ndarray, cache: KVCache) -> np.ndarray:
+        """Return the logits of what follows the last token of each sample, the fastest way.
+
+        One token of one sample on a CPU passes through ``one_token``, the rest through ``forward``.
+
+        Args:
+            tokens: Integers (B, T) in 0 .. vocab_size - 1, following those of the cache.
+            cache: Keys and values of the tokens before; grows by T.
+
+        Returns:
+            float32 (B, vocab_size).
+
+        Raises:
+            ValueError: As ``forward``.
+        """
+        if tokens.size == 1 and one_token.fits(self.device, self.dtype):
+            self._check(tokens.shape, cache.length)
+            return one_token.logits(self, tokens.item(), cache)[None]
+        idx = Tensor(np.ascontiguousarray(tokens), dtype="int32", device=self.device)
+        logits: np.ndarray = self(idx, cache, last=True).numpy()[:, 0]
+        return logits
+
+    def _check(self, shape: tuple[int, ...], past: int) -> None:
+        """Refuse tokens that cannot follow so long a past."""
+        size, unmasked = self.config.block_size, self.config.n_unmasked
+        if len(shape) != 2:
+            raise ValueError(f"got tokens of shape {shape}, expected (B, T)")
+        if past + shape[1] > size:
+            raise ValueError(f"{past} + {shape[1]} tokens exceed block_size {size}")
         if 0 < past < unmasked:
             raise ValueError(f"the first {unmasked} tokens see each other: pass them in one call")
+
+    def _mask(self, past: int, t: int) -> Tensor | None:
+        """Scores to add among t new tokens: -inf where one would see its future."""
         if t == 1:
             return None
         future = np.triu(np.full((t, t), -np.inf, np.float32), 1)
         if past == 0:
-            future[:unmasked, :unmasked] = 0
+            future[: self.config.n_unmasked, : self.config.n_unmasked] = 0
         return Tensor(future, dtype=self.dtype, device=self.device)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import megengine.functional as F
 import numpy as np
 from megengine import Tensor
 
+from .host import on_host
 from .layers import settle
 
 # Tokens that a cache collects one by one before it closes their run.
@@ -17,15 +19,19 @@ TAIL = 16
 SMALL = 1 << 22
 
 
+Values = Any  # a Tensor or an array
+
+
 @dataclass(frozen=True)
 class Segment:
     """Keys and values of a run of tokens, for a batch of b: all rows of the step, or 1 for all.
 
-    Keys are (b, n_head, head_dim, T), values (b, n_head, T, head_dim): what `gpt.product` takes.
+    Keys are (b, n_head, head_dim, T), values (b, n_head, T, head_dim): what ``attention.product``
+    takes. Both are tensors, or both arrays on the host (``one_token``).
     """
 
-    k: Tensor
-    v: Tensor
+    k: Values
+    v: Values
 
     @property
     def length(self) -> int:
@@ -42,12 +48,27 @@ class Segment:
         """Bytes of memory that the run takes."""
         return 2 * int(np.prod(self.k.shape)) * self.k.dtype.itemsize
 
+    @property
+    def on_host(self) -> bool:
+        """Whether keys and values are arrays."""
+        return isinstance(self.k, np.ndarray)
+
+    def beside(self, other: Segment) -> Segment:
+        """Return the run as arrays if the other one is, else as tensors on its device."""
+        if self.on_host == other.on_host:
+            return self
+        if other.on_host:
+            return Segment(on_host(self.k), on_host(self.v))
+        device = str(other.k.device)
+        return Segment(*(Tensor(a, device=device, no_cache=True) for a in (self.k, self.v)))
+
 
 def _join(segments: tuple[Segment, ...]) -> Segment:
     if len(segments) == 1:
         return segments[0]
-    k = F.concat([s.k for s in segments], axis=3)
-    return Segment(k, F.concat([s.v for s in segments], axis=2))
+    concat = np.concatenate if segments[0].on_host else F.concat
+    k = concat([s.k for s in segments], axis=3)
+    return Segment(k, concat([s.v for s in segments], axis=2))
 
 
 class KVCache:
@@ -89,7 +110,13 @@ class KVCache:
             self._tail[layer] = ()
 
     def extend(self, layer: int, new: Segment) -> tuple[Segment, ...]:
-        """Append a run to a layer and return all its segments, the new tokens in the last."""
+        """Append a run to a layer and return all its segments, the new tokens in the last.
+
+        All are where the run is, on the host or on the device: where the past lay elsewhere it
+        moves.
+        """
+        for runs in (self._closed, self._tail):
+            runs[layer] = tuple(segment.beside(new) for segment in runs[layer])
         tail = self._tail[layer]
         if tail and (new.length > 1 or tail[0].length + new.length > TAIL):
             self._closed[layer] = _push(self._closed[layer], tail[0])
@@ -111,5 +138,6 @@ def _push(runs: tuple[Segment, ...], new: Segment) -> tuple[Segment, ...]:
             break
         new = _join((runs[-1], new))
         runs = runs[:-1]
-        settle(new.v)  # what has been copied is free before the next layer copies
+        if not new.on_host:
+            settle(new.v)  # what has been copied is free before the next layer copies
     return (*runs, new)

@@ -21,10 +21,11 @@ class Declared(Parameter):
     declared_shape: tuple[int, ...] | None = None
     whole: Tensor | None = None
     start = 0  # the first of its rows there
+    view: np.ndarray | None = None  # of its present memory (``host.values``)
 
     def _reset(self, other: Tensor) -> None:
         super()._reset(other)
-        self.whole = None
+        self.whole = self.view = None
 
 
 class Stack(M.Module):

@@ -72,6 +72,8 @@ def tune_cpu(threads: int | None = None) -> Tuning:
 
     Args:
         threads: Threads for the operators; ``None`` is the number of cores given to this process.
+            Single tokens pass through NumPy (``one_token``), whose threads are as many as
+            ``OPENBLAS_NUM_THREADS`` says, by default one a core.
 
     Returns:
         What was done and what was left.

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Callable, Iterator, Sequence
 
 import numpy as np
-from megengine import Tensor
 
 from .gpt import GPT
 from .kv_cache import KVCache
@@ -130,10 +129,10 @@ class WindowLogits:
             if condition.shape[0] == self._batch:  # one pass is faster than two
                 tokens = np.concatenate([condition, tokens], axis=1)
             else:  # the same for all samples
-                logits = self._feed(condition, cache)
+                logits = self._gpt.next_logits(condition, cache)
                 cache.freeze()
         if tokens.shape[1]:
-            logits = self._feed(tokens, cache)
+            logits = self._gpt.next_logits(tokens, cache)
         self._current = (frame, cache, cells, returns)
         return np.broadcast_to(logits, (self._batch, logits.shape[-1]))
 
@@ -156,11 +155,6 @@ class WindowLogits:
         held = sum(kept[2] for kept in self._kept.values())
         if returns and held + size <= self._budget:
             self._kept[frame] = (cache, cells, size)
-
-    def _feed(self, tokens: np.ndarray, cache: KVCache) -> np.ndarray:
-        idx = Tensor(np.ascontiguousarray(tokens), dtype="int32", device=self._gpt.device)
-        logits: np.ndarray = self._gpt(idx, cache, last=True).numpy()[:, 0]
-        return logits
 
 
 def sample_window(

@@ -1,0 +1,28 @@
+"""NumPy arrays on the memory of tensors that live on a CPU: nothing is copied."""
+
+from __future__ import annotations
+
+import megengine as mge
+import numpy as np
+from megengine import Tensor
+
+
+def on_host(tensor: Tensor) -> np.ndarray:
+    """Return a tensor's memory as an array, once the tensor has been computed.
+
+    The array keeps the memory alive and cannot be written to. Of a tensor that is not contiguous it
+    is a copy.
+    """
+    mge._full_sync()  # MegEngine hands out memory that its threads have yet to write
+    return np.ascontiguousarray(np.from_dlpack(tensor))
+
+
+def values(parameter: Tensor) -> np.ndarray:
+    """Return the same of a filled parameter, or of several that are joined, made once.
+
+    ``Declared`` forgets it when it gets other values; what ``joined`` returns never does.
+    """
+    if getattr(parameter, "view", None) is None:
+        parameter.view = on_host(parameter)
+    view: np.ndarray = parameter.view
+    return view
