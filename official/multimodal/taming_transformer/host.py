@@ -26,3 +26,24 @@ def values(parameter: Tensor) -> np.ndarray:
         parameter.view = on_host(parameter)
     view: np.ndarray = parameter.view
     return view
+
+
+def writable(tensor: Tensor) -> np.ndarray:
+    """Return a tensor's memory as an array to write to; float32, contiguous.
+
+    Only where nothing else will look at the tensor's present numbers: MegEngine takes tensors for
+    constant.
+    """
+    view = np.from_dlpack(tensor)
+    if not view.flags.c_contiguous or view.dtype != np.float32:
+        raise ValueError(f"expected contiguous float32, got {view.dtype} of strides {view.strides}")
+    mge._full_sync()
+    return np.asarray(_Memory(view))
+
+
+class _Memory:
+    """What an array says of itself, but that it may be written to; keeps its memory alive."""
+
+    def __init__(self, view: np.ndarray) -> None:
+        self._view = view
+        self.__array_interface__ = {**view.__array_interface__, "data": (view.ctypes.data, False)}

@@ -14,6 +14,7 @@ from megengine import Parameter, Tensor
 from megengine.core._imperative_rt.core2 import apply
 from megengine.core.ops.builtin import Elemwise
 
+from . import winograd
 from .parameters import declare, is_filled
 
 # x * Phi(x) = x * sigmoid(x * p(x^2)) up to 3e-6: p fitted to logit(Phi(x)) / x by least squares,
@@ -82,13 +83,19 @@ class Conv2d(M.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, out, H', W')."""
-        return self.shift(self.products(x))
+        return self.shift(self._plain(x))
 
     def products(self, x: Tensor) -> Tensor:
-        """Map (B, in, H, W) to (B, out, H', W') without the bias.
+        """Map (B, in, H, W) to (B, out, H', W') without the bias; x is used up.
 
-        Who adds it with ``shift`` afterwards no longer holds x beside two results.
+        Its memory may be the result's, so nobody may look at it afterwards. Who adds the bias with
+        ``shift`` then no longer holds x beside two results.
         """
+        if self.stride == self.padding == 1 and winograd.fits(x, self.weight):
+            return winograd.convolve(x, self.weight)
+        return self._plain(x)
+
+    def _plain(self, x: Tensor) -> Tensor:
         x = settle(x, BIG)
         return F.conv2d(x, self.weight, stride=self.stride, padding=self.padding)
 
