@@ -30,7 +30,7 @@ MIXED = 6 << 20
 
 
 def matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return B^T (6, 6), G (6, 3) and A^T (4, 6) by the rule of Cook and Toom, float32.
+    """Return B^T (6, 6), G (6, 3) and A^T (4, 6) float32, from interpolation at ``POINTS``.
 
     Four results of three taps g on six numbers d are ``A^T [(G g) * (B^T d)]``.
     """
