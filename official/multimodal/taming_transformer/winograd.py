@@ -21,6 +21,8 @@ from megengine import Tensor
 
 from .host import writable
 
+Work = Callable[[slice], None]
+
 ROWS, TAPS = 4, 6  # rows of the result made together, and rows of the picture under them
 POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 # From so many channels, and numbers in the picture, on it is faster (benchmarks/convolution.py).
@@ -74,21 +76,24 @@ def convolve(x: Tensor, weight: Tensor) -> Tensor:
     picture, rows = writable(x)[0], writable(y).reshape(out, strips, ROWS, w)
     mixed_rows = writable(mixed).reshape(TAPS, channels, step, w)
     above = np.zeros((channels, w), np.float32)  # the row over the strips to come, as it was
-    with ThreadPoolExecutor(_threads(x)) as pool:
+    threads = _threads(x)
+    with ThreadPoolExecutor(threads) as pool:
+
+        def share(size: int, work: Work) -> None:  # every thread takes a part of the channels
+            bounds = [size * n // threads for n in range(threads + 1)]
+            list(pool.map(work, map(slice, bounds, bounds[1:])))
+
         for start in range(0, strips, step):
             stop = min(start + step, strips)
             below = picture[:, ROWS * stop - 1].copy()
             to_mix = mixed_rows[:, :, : stop - start].transpose(1, 2, 0, 3)  # (C, n, 6, W)
-            _share(pool, channels, _mixing(to_products, picture, start, above, to_mix))
+            share(channels, _mixing(to_products, picture, start, above, to_mix))
             products = F.conv2d(mixed, kernels, padding=(0, 1), groups=TAPS)
             found = writable(products).reshape(TAPS, out, step, w)[:, :, : stop - start]
-            _share(pool, out, _unmixing(to_rows, found.transpose(1, 2, 0, 3), rows[:, start:stop]))
+            share(out, _unmixing(to_rows, found.transpose(1, 2, 0, 3), rows[:, start:stop]))
             above = below
             del products, found  # before the next take memory
     return y
-
-
-Work = Callable[[slice], None]
 
 
 def _mixing(
@@ -133,13 +138,6 @@ def _unmixing(matrix: np.ndarray, found: np.ndarray, out: np.ndarray) -> Work:
         np.matmul(matrix, found[c], out=out[c])
 
     return unmix
-
-
-def _share(pool: ThreadPoolExecutor, size: int, work: Work) -> None:
-    """Do a work on all of ``size`` channels, every thread on its part."""
-    threads = pool._max_workers
-    bounds = [size * n // threads for n in range(threads + 1)]
-    list(pool.map(work, map(slice, bounds, bounds[1:])))
 
 
 def _threads(x: Tensor) -> int:
