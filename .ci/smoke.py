@@ -83,11 +83,13 @@ def sample() -> None:
     model = gpt.GPT(config.GPTConfig(50, 64, n_layer=2, n_head=4, n_embd=32))
     filling.initialise(model)
     model.eval()
-    idx = Tensor(np.arange(12, dtype=np.int32)[None])
-    whole = model(idx).numpy()
+    tokens = np.arange(12, dtype=np.int32)[None]
+    whole = model(Tensor(tokens)).numpy()
     cache = model.new_cache()
-    first, second = model(idx[:, :5], cache).numpy(), model(idx[:, 5:], cache).numpy()
-    parts = np.concatenate([first, second], axis=1)
+    parts = [model(Tensor(tokens[:, :5]), cache).numpy()]
+    for t in range(5, 12):  # one at a time, as the samplers do
+        parts.append(model.next_logits(tokens[:, t : t + 1], cache)[:, None])
+    parts = np.concatenate(parts, axis=1)
     error = np.abs(parts - whole).max() / np.abs(whole).max()
     check(error < 1e-4, f"the cached transformer equals the uncached one ({error:.1e})")
 
