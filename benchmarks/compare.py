@@ -13,8 +13,8 @@ same number of threads, and take turns. Transformers are timed token by token, w
 before and after. Without --full, but for one face, which is run whole where --quick is not given,
 passes of a few lengths are timed and the rest is interpolated (benchmarks/plan.py). The original's
 window costs the same for every token; its cached steps are timed in the middle of equal parts of
-the run, and the fastest of each turn counts; its memory is that of a step before the last: both are
-in its favour. The original runs
+the run, and of several samples the fastest of each turn counts; its memory is that of a step before
+the last: both are in its favour. The original runs
 under PyTorch in its own environment: TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test
 --all` makes it).
 """
@@ -80,7 +80,7 @@ def transformer(pair: Pair, name: str, rounds: int, cells: int, count: Knots) ->
         one_pass = {"do": "one_pass"}
         if number < len(lengths):
             pair.together(ready, {"do": "prepare", "case": name, "past": lengths[number]})
-            times = pair.alternate(one_pass, one_pass, rounds, long, fastest=steps)
+            times = pair.alternate(one_pass, one_pass, rounds, long, fastest=steps and case.batch > 1)
         else:  # there is nothing new to time on the other side
             pair.ours(**ready)
             times = pair.alternate(one_pass, None, rounds, long)
