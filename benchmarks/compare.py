@@ -73,6 +73,7 @@ def transformer(pair: Pair, name: str, rounds: int, cells: int, count: Knots) ->
     steps = case.cond == 1  # the original's are of sample_with_past, not of windows
     lengths = midpoints(cells, count.original) if steps else [0]
     long = math.inf if steps else count.long
+    fastest = steps and case.batch > 1
     ours_s = original_s = 0.0
     spreads: list[float] = []
     for number, (shape, weight) in enumerate(mine.items()):
@@ -80,7 +81,7 @@ def transformer(pair: Pair, name: str, rounds: int, cells: int, count: Knots) ->
         one_pass = {"do": "one_pass"}
         if number < len(lengths):
             pair.together(ready, {"do": "prepare", "case": name, "past": lengths[number]})
-            times = pair.alternate(one_pass, one_pass, rounds, long, fastest=steps and case.batch > 1)
+            times = pair.alternate(one_pass, one_pass, rounds, long, fastest=fastest)
         else:  # there is nothing new to time on the other side
             pair.ours(**ready)
             times = pair.alternate(one_pass, None, rounds, long)

@@ -134,8 +134,8 @@ class Pair:
                 up is little beside it. The very first of a process pays for all its memory too: it
                 counts from ``VERY_LONG`` on. Below that, one call warms up a turn, not several.
             fastest: Whether the original's fastest call of a turn counts, not the median. Steps
-                that copy 1 GB (of several samples) find their memory cold in some processes and take up to twice as long
-                as in a whole run, which keeps its memory warm.
+                that copy 1 GB (of several samples) find their memory cold in some processes and
+                take up to twice as long as in a whole run, which keeps its memory warm.
         """
         times = Times([], [])
         warming = WARMING_CALLS if long >= VERY_LONG else 1
