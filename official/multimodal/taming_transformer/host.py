@@ -29,10 +29,13 @@ def values(parameter: Tensor) -> np.ndarray:
 
 
 def writable(tensor: Tensor) -> np.ndarray:
-    """Return a tensor's memory as an array to write to; float32, contiguous.
+    """Return a tensor's memory as a float32 array of its shape, to write to.
 
     Only where nothing else will look at the tensor's present numbers: MegEngine takes tensors for
     constant.
+
+    Raises:
+        ValueError: The tensor is not float32 or not contiguous.
     """
     view = np.from_dlpack(tensor)
     if not view.flags.c_contiguous or view.dtype != np.float32:
