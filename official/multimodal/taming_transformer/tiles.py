@@ -18,6 +18,7 @@ from megengine import Tensor
 
 from .autoencoder import Decoder, Encoder, run
 from .blocks import AttnBlock, Downsample, Head, Layer, ResnetBlock, Upsample
+from .host import on_host
 from .long_attention import attend
 from .norms import GroupNorm, pooled
 from .runtime import release_memory
@@ -87,7 +88,8 @@ def run_network(network: Encoder | Decoder, x: Tensor, tiled: bool) -> Tensor:
     if not tiled:
         return network(x)
     device = str(x.device)
-    results = [run_tiled(network.stages(), x[i : i + 1].numpy(), device) for i in range(x.shape[0])]
+    pictures = x.numpy() if device.startswith("gpu") else on_host(x)
+    results = [run_tiled(network.stages(), picture[None], device) for picture in pictures]
     return Tensor(results[0] if len(results) == 1 else np.concatenate(results), device=device)
 
 
