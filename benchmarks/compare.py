@@ -23,14 +23,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -41,12 +40,16 @@ from benchmarks.plan import (  # noqa: E402
     QUICK,
     USUAL,
     Knots,
-    midpoints,
+    Part,
     our_passes,
+    parts,
     representatives,
+    turns,
 )
 
 REST = 10.0  # seconds until memory that was given back is as cold as any
+WARMING_TOKENS = 2
+ADVANCE = {"do": "advance"}
 
 Figures = Dict[str, Optional[float]]
 
@@ -66,39 +69,52 @@ def summary(times: Times) -> Figures:
     }
 
 
-def transformer(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figures:
-    """Time passes of ``count`` lengths of each kind and add them up."""
-    case = CASES[name]
-    mine = representatives(our_passes(case, cells), count)
-    steps = case.cond == 1  # the original's are of sample_with_past, not of windows
-    lengths = midpoints(cells, count.original) if steps else [0]
-    long = math.inf if steps else count.long
-    fastest = steps and case.batch > 1
+def passes(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figures:
+    """Time our passes of ``count`` lengths of each kind and the original's window; add them up."""
+    mine = representatives(our_passes(CASES[name], cells), count)
     ours_s = original_s = 0.0
     spreads: list[float] = []
+    one_pass = {"do": "one_pass"}
     for number, (shape, weight) in enumerate(mine.items()):
         ready = {"do": "prepare", "case": name, "shape": list(shape)}
-        one_pass = {"do": "one_pass"}
-        if number < len(lengths):
-            pair.together(ready, {"do": "prepare", "case": name, "past": lengths[number]})
-            times = pair.alternate(one_pass, one_pass, rounds, long, fastest=fastest)
-        else:  # there is nothing new to time on the other side
+        if number:  # all windows of the other side cost the same
             pair.ours(**ready)
-            times = pair.alternate(one_pass, None, rounds, long)
+            times = pair.alternate(one_pass, None, rounds, count.long)
+        else:
+            pair.together(ready, {"do": "prepare", "case": name})
+            times = pair.alternate(one_pass, ADVANCE, rounds, count.long)
+            original_s = cells * statistics.median(times.original)
         ours_s += weight * statistics.median(times.ours)
-        if times.original:
-            original_s += cells / len(lengths) * statistics.median(times.original)
         spreads += [] if times.spread is None else [times.spread]
     return {"ours_s": ours_s, "original_s": original_s, "spread": max(spreads, default=None)}
 
 
-def whole(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
-    """Time whole runs by turns."""
-    call = {"do": "whole", "case": name, "limit": cells}
+def run(pair: Pair, name: str, rounds: int, timed: Sequence[Part], whole: bool) -> Figures:
+    """Time parts of a run by turns, which stand for all of it.
+
+    Some tokens before a part do not count: after a rest memory is cold. If it is the ``whole`` run,
+    ours is the sampler's own, from its beginning to its end, and all its tokens count.
+    """
     times = Times([], [])
+    grows = CASES[name].cond == 1  # a window costs the same for every token
     for _ in range(rounds):
-        times.ours.append(pair.ours(**call))
-        times.original.append(pair.original(**call))
+        ours_s = original_s = 0.0
+        for number, part in enumerate(timed):
+            warming = min(WARMING_TOKENS, part.start) if grows else 1
+            ready = {"case": name, "past": part.start - warming if grows else 0}
+            if not whole:
+                pair.together({"do": "begin", **ready}, {"do": "prepare", **ready})
+                pair.ours(**ADVANCE, count=warming)
+            elif number:
+                pair.original("prepare", **ready)
+            else:
+                pair.together({"do": "begin", "case": name}, {"do": "prepare", **ready})
+            scale = part.cells / part.timed
+            ours_s += scale * pair.ours(**ADVANCE, count=part.timed)
+            pair.original(**ADVANCE, count=warming)
+            original_s += scale * pair.original(**ADVANCE, count=part.timed)
+        times.ours.append(ours_s)
+        times.original.append(original_s)
     return summary(times)
 
 
@@ -140,9 +156,12 @@ def measure(
         else:
             cells = min(most or 10**9, case.shape[0] * case.shape[1])
             if full:
-                figures = whole(pair, name, rounds, cells)
+                figures = run(pair, name, rounds, turns(cells), True)
+            elif case.cond == 1:
+                timed = parts(cells, min(count.parts, cells), count.tokens)
+                figures = run(pair, name, rounds, timed, False)
             else:
-                figures = transformer(pair, name, rounds, cells, count)
+                figures = passes(pair, name, rounds, cells, count)
     peaks = {"ours_peak_mb": pair.ours("peak_mb"), "original_peak_mb": pair.original("peak_mb")}
     ratio = figures["original_s"] / figures["ours_s"]
     return {"case": name, **figures, "ratio": ratio, **peaks}

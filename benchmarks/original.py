@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from benchmarks.cases import CASES, Case  # noqa: E402
+from benchmarks.cases import CASES  # noqa: E402
 from benchmarks.weights import draw_into  # noqa: E402
 from benchmarks.worker import Builder, seconds, serve  # noqa: E402
 from tests.reference.networks import DUMMY_LOSS, GPT, SCHEDULE  # noqa: E402
@@ -90,51 +90,34 @@ class Original(Builder):
         x = np.random.default_rng(0).uniform(-1, 1, (1, 3, side, side)).astype(np.float32)
         return seconds(lambda: self.model.decode(self.model.encode(torch.from_numpy(x))[0]))
 
-    def _window_token(self, c: Case) -> float:
-        """Time one token of scripts/sample_conditional.py: a pass over the whole window."""
-        tokens = torch.randint(0, 1024, (c.batch, 2 * 256 - 1))
-
-        def work() -> None:
-            logits, _ = self.model(tokens)
-            logits = logits[:, -256:][:, 100]
-            _draw(logits, c.top_k)
-
-        return seconds(work)
-
-    def prepare(self, case: str, past: int) -> None:
+    def prepare(self, case: str, past: int = 0) -> None:
         """Make the past that sample_with_past would hold at this length."""
         c, gpt = CASES[case], CASES[case].gpt
         shape = (gpt["n_layer"], 2, c.batch, gpt["n_head"], 1, gpt["n_embd"] // gpt["n_head"])
         self._case = c
         self._past = self._past[:past] if self._past and self._past[0].shape == shape else []
         self._past += [torch.randn(shape) for _ in range(past - len(self._past))]
+        self._tokens = torch.zeros((c.batch, 1), dtype=torch.long)
 
-    def one_pass(self) -> float:
-        """Time one token of the case that was prepared: a window, or a step of sample_with_past."""
-        c = self._case
-        if c.cond > 1:
-            return self._window_token(c)
-        tokens = torch.randint(0, 1024, (c.batch, 1))
+    def advance(self, count: int = 1) -> float:
+        """Time the next tokens of the case that was prepared."""
+        next_token = self._window if self._case.cond > 1 else self._step
+        return seconds(lambda: [next_token() for _ in range(count)])
 
-        def work() -> None:
-            logits, _, _ = self.model.forward_with_past(
-                tokens, past=self._past or None, past_length=len(self._past)
-            )
-            _draw(logits[:, -1], c.top_k)
+    def _window(self) -> None:
+        """Do a token of scripts/sample_conditional.py: a pass over the whole window."""
+        tokens = torch.randint(0, 1024, (self._case.batch, 2 * 256 - 1))
+        logits, _ = self.model(tokens)
+        logits = logits[:, -256:][:, 100]
+        _draw(logits, self._case.top_k)
 
-        return seconds(work)
-
-    def whole(self, case: str, limit: int) -> float:
-        """Time a whole run, or its first ``limit`` tokens."""
-        from taming.modules.transformer.mingpt import sample_with_past
-
-        c = CASES[case]
-        if c.cond > 1:
-            return sum(self._window_token(c) for _ in range(min(limit, c.shape[0] * c.shape[1])))
-        start = torch.zeros((c.batch, 1), dtype=torch.long)
-        return seconds(
-            lambda: sample_with_past(start, self.model, min(limit, 256), top_k=c.top_k, top_p=1.0)
+    def _step(self) -> None:
+        """Do a token of sample_with_past, whose loop keeps what each step returns."""
+        logits, _, present = self.model.forward_with_past(
+            self._tokens, past=self._past or None, past_length=len(self._past)
         )
+        self._past.append(present)
+        self._tokens = _draw(logits[:, -1], self._case.top_k)
 
     def save(self, folder: str) -> None:
         """Write a checkpoint of the large transformer."""
@@ -164,5 +147,5 @@ def _draw(logits: torch.Tensor, top_k: int) -> torch.Tensor:
 
 if __name__ == "__main__":
     original = Original()
-    names = ("describe", "build", "reconstruct", "prepare", "one_pass", "whole", "save", "load")
+    names = ("describe", "build", "reconstruct", "prepare", "advance", "save", "load")
     serve({name: getattr(original, name) for name in names})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -14,7 +14,7 @@ import numpy as np  # noqa: E402
 
 from benchmarks import agreement  # noqa: E402
 from benchmarks.cases import CASES, Case  # noqa: E402
-from benchmarks.plan import Pass  # noqa: E402
+from benchmarks.plan import Pass, our_passes  # noqa: E402
 from benchmarks.weights import draw_into, drawn  # noqa: E402
 from benchmarks.worker import Builder, seconds, serve  # noqa: E402
 from official.multimodal.taming_transformer.checkpoint import (  # noqa: E402
@@ -85,7 +85,7 @@ class Ours(Builder):
         picture = self.model.decode_code(Tensor(agreement.codes(*latent.shape[2:]))).numpy()
         np.savez(path, latent=latent, picture=picture)
 
-    def prepare(self, case: str, shape: list[int]) -> None:
+    def prepare(self, case: str, shape: Sequence[int]) -> None:
         """Make the past of a pass: as long as it would be, of numbers that mean nothing.
 
         It begins with the condition and lies in the runs that it has after growing token by token.
@@ -130,12 +130,30 @@ class Ours(Builder):
 
         return seconds(work)
 
-    def whole(self, case: str, limit: int) -> float:
-        """Time a whole run of the sampler, or its first ``limit`` cells."""
-        from official.multimodal.taming_transformer import window
+    def begin(self, case: str, past: int = 0) -> None:
+        """Begin a run of the sampler, or at a later token of one: those before are made up."""
+        if past:
+            self.prepare(case, list(our_passes(CASES[case]))[past])
+            self._run = self._grow()
+        else:
+            self._past, self._pass = None, Pass(0, 0, 0, 0)
+            self._run = _sample(self.model, CASES[case])
 
-        c = CASES[case]
-        return seconds(lambda: _sample(self.model, c, window, limit))
+    def advance(self, count: int) -> float:
+        """Time the next tokens of the run that has begun."""
+        return seconds(lambda: [next(self._run) for _ in range(count)])
+
+    def _grow(self) -> Iterator[None]:
+        """Do the step that was prepared, and those that follow it."""
+        params = SamplingParams(top_k=self._case.top_k)
+        samples = range(self._pass.batch)
+        tokens = np.zeros((len(samples), 1), int)
+        while True:
+            logits = self.model.next_logits(tokens, self._past)
+            past = self._pass.past
+            tokens = draw(logits, params, seed=0, samples=samples, position=past)[:, None]
+            self._pass = self._pass._replace(past=past + 1)
+            yield
 
     def load(self, folder: str) -> float:
         """Time building the model of a case from its file."""
@@ -155,7 +173,10 @@ class Ours(Builder):
         write_stream(path, infos, lambda name: drawn(name, shapes[name]))
 
 
-def _sample(gpt: Any, case: Case, window: Any, limit: int) -> None:
+def _sample(gpt: Any, case: Case) -> Iterator[None]:
+    """Run the sampler as a library's user does, a token at a time."""
+    from official.multimodal.taming_transformer import window
+
     rng = np.random.default_rng(0)
     if case.cond > 1:
         condition = window.map_condition(rng.integers(0, 1024, (1, *case.shape)))
@@ -171,13 +192,12 @@ def _sample(gpt: Any, case: Case, window: Any, limit: int) -> None:
         n_embed=case.gpt["vocab_size"],
         cache_memory=case.cache_memory,
     )
-    for step in steps:
-        if step.number >= limit:
-            break
+    for _ in steps:
+        yield
 
 
 if __name__ == "__main__":
     ours = Ours()
-    names = ("describe", "build", "reconstruct", "output", "prepare", "one_pass", "whole", "load",
-             "save")  # fmt: skip
+    names = ("describe", "build", "reconstruct", "output", "prepare", "one_pass", "begin",
+             "advance", "load", "save")  # fmt: skip
     serve({name: getattr(ours, name) for name in names})

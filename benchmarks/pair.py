@@ -122,7 +122,6 @@ class Pair:
         original: Mapping[str, Any] | None,
         rounds: int,
         long: float,
-        fastest: bool = False,
     ) -> Times:
         """Time a command of each side by turns.
 
@@ -133,9 +132,6 @@ class Pair:
             long: From how many seconds on the first call of a turn counts: what it pays for waking
                 up is little beside it. The very first of a process pays for all its memory too: it
                 counts from ``VERY_LONG`` on. Below that, one call warms up a turn, not several.
-            fastest: Whether the original's fastest call of a turn counts, not the median. Steps
-                that copy 1 GB (of several samples) find their memory cold in some processes and
-                take up to twice as long as in a whole run, which keeps its memory warm.
         """
         times = Times([], [])
         warming = WARMING_CALLS if long >= VERY_LONG else 1
@@ -144,7 +140,7 @@ class Pair:
         for _ in range(rounds):
             times.ours.append(_turn(self.ours, ours, long, warming))
             if original is not None:
-                times.original.append(_turn(self.original, original, long, warming, fastest))
+                times.original.append(_turn(self.original, original, long, warming))
         return times
 
     def usable(self, case: str) -> bool:
@@ -157,13 +153,7 @@ class Pair:
         self.original.close()
 
 
-def _turn(
-    side: Callable[..., float],
-    command: Mapping[str, Any],
-    long: float,
-    calls: int,
-    fastest: bool = False,
-) -> float:
+def _turn(side: Callable[..., float], command: Mapping[str, Any], long: float, calls: int) -> float:
     """Return the seconds of a command, without its first ``calls`` unless they are ``long``.
 
     A run has no rests.
@@ -174,7 +164,7 @@ def _turn(
         warming.append(side(**command))
     while not times or (sum(times) < CHEAP_SECONDS and len(times) < CHEAP_CALLS):
         times.append(side(**command))
-    return min(warming + times) if fastest else statistics.median(times)
+    return statistics.median(times)
 
 
 class Times:

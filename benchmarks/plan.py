@@ -1,4 +1,4 @@
-"""Which passes a case makes through its transformer, and few of them that stand for all.
+"""Which part of a run stands for all of it: consecutive tokens, or few of the passes made for maps.
 
 Our sampler is run dry, with a transformer that computes nothing, to see every pass that it would
 make. Passes of one kind differ in one length, and their cost is taken as linear between the
@@ -18,7 +18,10 @@ from benchmarks.pair import VERY_LONG
 
 
 class Knots(NamedTuple):
-    """How many lengths are timed: of our passes by their kind (``representatives``), of theirs.
+    """How much is timed.
+
+    For maps: how many lengths of our passes, by their kind (``representatives``). For other runs:
+    how many ``parts``, and consecutive ``tokens`` of each.
 
     ``long`` is from how many seconds on the first call of a turn counts (a first call of 2 to 10
     seconds takes 5 to 15 % longer than the next).
@@ -27,11 +30,21 @@ class Knots(NamedTuple):
     fresh: int = 4
     one: int = 4
     several: int = 3
-    original: int = 5
+    parts: int = 4
+    tokens: int = 8
     long: float = VERY_LONG
 
 
-USUAL, QUICK = Knots(), Knots(3, 3, 1, 3, 2.0)
+USUAL, QUICK = Knots(), Knots(3, 3, 1, tokens=6, long=2.0)
+TURN = 64  # tokens of a whole run after which the other side takes its turn
+
+
+class Part(NamedTuple):
+    """Consecutive tokens of a run: number of the first, how many, how many they stand for."""
+
+    start: int
+    timed: int
+    cells: int
 
 
 class Pass(NamedTuple):
@@ -118,10 +131,19 @@ def knots(counts: Mapping[int, float], count: int) -> list[int]:
     return [ordered[place] for place in places]
 
 
-def midpoints(cells: int, count: int) -> list[int]:
-    """Return lengths in the middle of equal parts of 0 ... ``cells``, at most one a cell."""
-    count = min(count, cells)
-    return [(2 * part + 1) * cells // (2 * count) for part in range(count)]
+def parts(cells: int, count: int, timed: int) -> list[Part]:
+    """Return the middles of ``count`` equal parts of a run, at most ``timed`` tokens of each."""
+    edges = [cells * k // count for k in range(count + 1)]
+    found = []
+    for start, end in zip(edges, edges[1:]):
+        tokens = min(timed, end - start)
+        found.append(Part((start + end - tokens) // 2, tokens, end - start))
+    return found
+
+
+def turns(cells: int) -> list[Part]:
+    """Return all of a run in parts of ``TURN`` tokens, as equal as can be."""
+    return parts(cells, -(-cells // TURN), TURN)
 
 
 def spread(counts: Mapping[int, float], at: list[int]) -> dict[int, float]:

@@ -132,7 +132,7 @@ class Port(Builder):
             )
             return seconds(lambda: sampler.sample(w - 1, h - 1, indices, indices, (1, 256, h, w)))
 
-    def prepare(self, case: str, past: int) -> None:
+    def prepare(self, case: str, past: int = 0) -> None:
         """Make the past that sample_with_past would hold at this length."""
         c, gpt = CASES[case], CASES[case].gpt
         shape = (gpt["n_layer"], 2, c.batch, gpt["n_head"], 1, gpt["n_embd"] // gpt["n_head"])
@@ -141,9 +141,12 @@ class Port(Builder):
         pieces = [mge.Tensor(rng.standard_normal(shape, np.float32)) for _ in range(past)]
         self._case, self._step = c, At(self.model.transformer, pieces)
 
-    def one_pass(self) -> float:
+    def advance(self, count: int = 1) -> float:
+        """Time tokens of the case that was prepared; its past stays, as each draw may fail."""
+        return sum(self._token(self._case) for _ in range(count))
+
+    def _token(self, c: Case) -> float:
         """Time one token: a window, or a step of sample_with_past, again where its draw fails."""
-        c = self._case
         if c.cond > 1:
             return self._window_token(c)
         start = mge.Tensor(np.zeros((c.batch, 1), np.int32))
@@ -201,6 +204,6 @@ class Port(Builder):
 
 if __name__ == "__main__":
     side = Port()
-    names = ("describe", "build", "reconstruct", "output", "prepare", "one_pass", "attempt", "save",
+    names = ("describe", "build", "reconstruct", "output", "prepare", "advance", "attempt", "save",
              "load")  # fmt: skip
     serve({name: guarded(getattr(side, name)) for name in names})

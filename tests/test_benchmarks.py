@@ -12,9 +12,22 @@ import numpy as np
 import pytest
 
 from benchmarks.cases import CASES
+from benchmarks.compare import run
 from benchmarks.pair import Pair, Side, Times, pairs
-from benchmarks.plan import QUICK, Pass, knots, midpoints, our_passes, representatives, spread
+from benchmarks.plan import (
+    QUICK,
+    TURN,
+    Part,
+    Pass,
+    knots,
+    our_passes,
+    parts,
+    representatives,
+    spread,
+    turns,
+)
 from official.multimodal.taming_transformer.window import map_condition, sample_window
+from tests.reference_env import run_reference
 from tests.tiny import tiny_gpt
 
 
@@ -127,12 +140,162 @@ def test_the_length_that_comes_most_often_is_timed():
     assert knots({7: 3.0}, 4) == [7]
 
 
-def test_midpoints_are_exact_for_linear_costs():
-    assert midpoints(256, 3) == [42, 128, 213]
-    assert midpoints(2, 5) == [0, 1]
-    for cells, count in [(256, 4), (256, 5), (100, 3)]:
-        at = midpoints(cells, count)
-        assert cells / count * sum(at) == pytest.approx(sum(range(cells)), rel=0.01)
+def test_parts_lie_in_the_middle_of_equal_parts_and_stand_for_all():
+    assert parts(256, 4, 8) == [(28, 8, 64), (92, 8, 64), (156, 8, 64), (220, 8, 64)]
+    assert parts(2, 2, 8) == [(0, 1, 1), (1, 1, 1)]
+    for cells, count in [(256, 4), (256, 3), (100, 7)]:
+        found = parts(cells, count, 5)
+        assert sum(part.cells for part in found) == cells
+        # exact for costs that grow evenly with the past
+        cost = sum(sum(range(s, s + n)) * of / n for s, n, of in found)
+        assert cost == pytest.approx(sum(range(cells)), rel=0.01)
+
+
+@pytest.mark.parametrize("cells", [1, 63, 64, 65, 256, 2688])
+def test_turns_are_all_of_a_run(cells):
+    found = turns(cells)
+    assert [n for part in found for n in range(part.start, part.start + part.timed)] == list(
+        range(cells)
+    )
+    assert all(part.timed == part.cells <= TURN for part in found)
+
+
+class Clock(Pair):
+    """Sides that note what is asked of them; ours takes a second for a token, the other one two."""
+
+    def __init__(self) -> None:
+        self.ours = self._side("ours", 1.0)
+        self.original = self._side("original", 2.0)
+        self.log: list[tuple[Any, ...]] = []
+
+    def _side(self, name: str, each: float) -> Any:
+        def answer(do: str, case: str = "", past: int = 0, count: int = 0) -> float | None:
+            self.log.append((name, do, count if do == "advance" else past))
+            return each * count if do == "advance" else None
+
+        return answer
+
+    def together(self, ours: Any, original: Any) -> None:
+        self.ours(**ours), self.original(**original)
+
+
+def test_parts_of_a_run_are_timed_after_tokens_that_do_not_count():
+    pair = Clock()
+    figures = run(pair, "celebahq_b8", 3, [Part(0, 4, 10), Part(20, 5, 50)], False)
+    assert figures == {"ours_s": 60.0, "original_s": 120.0, "spread": 0.0}
+    first = [
+        ("ours", "begin", 0),
+        ("original", "prepare", 0),
+        ("ours", "advance", 0),
+        ("ours", "advance", 4),
+        ("original", "advance", 0),
+        ("original", "advance", 4),
+    ]
+    later = [
+        ("ours", "begin", 18),
+        ("original", "prepare", 18),
+        ("ours", "advance", 2),
+        ("ours", "advance", 5),
+        ("original", "advance", 2),
+        ("original", "advance", 5),
+    ]
+    assert pair.log == (first + later) * 3  # fmt: skip
+
+
+def test_a_whole_run_of_ours_goes_on_and_the_originals_steps_warm_up_again():
+    pair = Clock()
+    figures = run(pair, "celebahq_b8", 1, turns(100), True)
+    assert figures == {"ours_s": 100.0, "original_s": 200.0, "spread": None}
+    assert [call for call in pair.log if call[0] == "ours"] == [
+        ("ours", "begin", 0), ("ours", "advance", 50), ("ours", "advance", 50)
+    ]  # fmt: skip
+    assert [call[1:] for call in pair.log if call[0] == "original"] == [
+        ("prepare", 0), ("advance", 0), ("advance", 50),
+        ("prepare", 48), ("advance", 2), ("advance", 50),
+    ]  # fmt: skip
+
+
+def test_windows_of_a_map_have_no_past():
+    pair = Clock()
+    assert run(pair, "sflckr_64x42", 1, turns(65), True)["original_s"] == 130.0
+    theirs = [call[1:] for call in pair.log if call[0] == "original"]
+    assert theirs == [("prepare", 0), ("advance", 1), ("advance", 32),
+                      ("prepare", 0), ("advance", 1), ("advance", 33)]  # fmt: skip
+
+
+def tiny_side(monkeypatch, **case) -> Any:
+    """Return our side with a small transformer for the case "tiny"."""
+    from dataclasses import replace
+
+    from benchmarks.ours import Ours
+
+    shape = {"vocab_size": 1024, "block_size": 512, "n_layer": 1, "n_head": 1, "n_embd": 8}
+    monkeypatch.setitem(
+        CASES, "tiny", replace(CASES["sflckr_64x42"], gpt=shape, top_k=None, **case)
+    )
+    monkeypatch.setattr("benchmarks.ours.tune_cpu", lambda: None)
+    side = Ours()
+    side.model = tiny_gpt(1024, 512, n_layer=1, n_head=1, n_embd=8)
+    return side
+
+
+def runs(side: Any) -> list[int]:
+    return [run.length for run in side._past._segments(0)]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_part_of_our_run_is_that_of_one_from_the_beginning(monkeypatch, batch):
+    monkeypatch.setattr("official.multimodal.taming_transformer.kv_cache.SMALL", 1 << 12)
+    late = tiny_side(monkeypatch, cond=1, batch=batch, shape=(16, 16))
+    made: list[Pass] = []
+    next_logits = type(late.model).next_logits
+
+    def counted(self: Any, tokens: Any, cache: Any) -> Any:
+        shared = cache._segments(0)[0].length if batch > 1 and cache.length else 0
+        made.append(Pass(len(tokens), shared, cache.length - shared, tokens.shape[1]))
+        return next_logits(self, tokens, cache)
+
+    monkeypatch.setattr(type(late.model), "next_logits", counted)
+    early = tiny_side(monkeypatch, cond=1, batch=batch, shape=(16, 16))
+    early.begin("tiny", past=1)
+    early.advance(99)
+    expected = list(our_passes(CASES["tiny"]))
+    assert made == expected[1:100]
+    for past, count in [(10, 20), (40, 3), (43, 57), (50, 50)]:  # the last one begins anew
+        made.clear()
+        late.begin("tiny", past=past)
+        assert late.advance(count) > 0
+        assert made == expected[past : past + count]
+    assert runs(late) == runs(early)
+
+
+def test_our_whole_run_is_that_of_the_sampler(monkeypatch):
+    import benchmarks.ours
+
+    numbers: list[int] = []
+    side = tiny_side(monkeypatch, cond=256, shape=(18, 21))
+    sampler = benchmarks.ours._sample
+
+    def counted(gpt: Any, case: Any) -> Any:
+        for number, _ in enumerate(sampler(gpt, case)):
+            numbers.append(number)
+            yield
+
+    monkeypatch.setattr("benchmarks.ours._sample", counted)
+    side.begin("tiny")
+    for part in turns(18 * 21):
+        side.advance(part.timed)
+    assert numbers == list(range(18 * 21))
+    with pytest.raises(StopIteration):  # there are no more
+        side.advance(1)
+
+
+@pytest.mark.slow
+def test_the_originals_steps_are_those_of_its_own_loop():
+    drawn = json.loads(run_reference(Path(__file__).parent / "reference" / "steps.py"))
+    assert [len(row) for row in drawn["benchmark"]] == [40, 40]
+    assert len({tuple(row) for row in drawn["benchmark"]}) == 2
+    assert drawn["benchmark"] == drawn["sample_with_past"]
 
 
 def test_counts_are_shared_out_as_linear_interpolation_does():
@@ -172,12 +335,6 @@ def test_calls_count_after_six_seconds():
     pair = Turns([3.5, 2.6, 2.5], [7.0, 5.0])
     times = pair.alternate({"do": "x"}, {"do": "y"}, 1, 12.0)
     assert (times.ours, times.original) == ([2.5], [5.0])
-
-
-def test_the_fastest_of_the_originals_calls_counts_where_it_is_asked_for():
-    pair = Turns([0.9, 0.6, 1.1, 0.8], [0.9, 0.6, 1.1, 0.8])
-    times = pair.alternate({"do": "x"}, {"do": "y"}, 1, 12.0, fastest=True)
-    assert (times.ours, times.original) == ([0.8], [0.6])
 
 
 def test_a_call_that_is_long_counts_at_once():
