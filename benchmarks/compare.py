@@ -11,12 +11,12 @@
 Both sides have the same weights (drawn by the tensors' names), the same shapes of input and the
 same number of threads, and take turns. Transformers are timed token by token, without the VQGAN
 before and after. Without --full, but for one face, which is run whole where --quick is not given,
-passes of a few lengths are timed and the rest is interpolated (benchmarks/plan.py). The original's
-window costs the same for every token; its cached steps are timed in the middle of equal parts of
-the run, and of several samples the fastest of each turn counts; its memory is that of a step before
-the last: both are in its favour. The original runs
-under PyTorch in its own environment: TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test
---all` makes it).
+a few parts of a run stand for all of it (benchmarks/plan.py): consecutive steps in the middle of
+each quarter; for maps, passes of a few lengths on our side and a window, which costs the same for
+every token, on the original's. With --full every token is timed, 64 of each side by turns. Two
+steps at the beginning of a turn do not count (of ours, in a whole run, they do). The original's
+memory is that of a step before the last. It runs under PyTorch in its own environment:
+TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test --all` makes it).
 """
 
 from __future__ import annotations
