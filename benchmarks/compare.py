@@ -13,9 +13,9 @@ same number of threads, and take turns. Transformers are timed token by token, w
 before and after. Without --full, but for one face, which is run whole where --quick is not given,
 a few parts of a run stand for all of it (benchmarks/plan.py): consecutive steps in the middle of
 each quarter; for maps, passes of a few lengths on our side and a window, which costs the same for
-every token, on the original's. With --full every token is timed, 64 of each side by turns. Two
-steps at the beginning of a turn do not count (of ours, in a whole run, they do). The original's
-memory is that of a step before the last. It runs under PyTorch in its own environment:
+every token, on the original's. With --full every token is timed, 64 of each side by turns. The
+first step of a turn does not count (of ours, in a whole run, it does). The original's memory is
+that of a step before the last. It runs under PyTorch in its own environment:
 TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test --all` makes it).
 """
 
@@ -48,7 +48,7 @@ from benchmarks.plan import (  # noqa: E402
 )
 
 REST = 10.0  # seconds until memory that was given back is as cold as any
-WARMING_TOKENS = 2
+WARMING_TOKENS = 1
 ADVANCE = {"do": "advance"}
 
 Figures = Dict[str, Optional[float]]
@@ -92,7 +92,7 @@ def passes(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figu
 def run(pair: Pair, name: str, rounds: int, timed: Sequence[Part], whole: bool) -> Figures:
     """Time parts of a run by turns, which stand for all of it.
 
-    Some tokens before a part do not count: after a rest memory is cold. If it is the ``whole`` run,
+    The token before a part does not count: after a rest memory is cold. If it is the ``whole`` run,
     ours is the sampler's own, from its beginning to its end, and all its tokens count.
     """
     times = Times([], [])
@@ -158,7 +158,8 @@ def measure(
             if full:
                 figures = run(pair, name, rounds, turns(cells), True)
             elif case.cond == 1:
-                timed = parts(cells, min(count.parts, cells), count.tokens)
+                tokens = count.tokens * (2 if case.batch == 1 else 1)  # short ones scatter more
+                timed = parts(cells, min(count.parts, cells), tokens)
                 figures = run(pair, name, rounds, timed, False)
             else:
                 figures = passes(pair, name, rounds, cells, count)

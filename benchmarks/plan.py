@@ -35,7 +35,7 @@ class Knots(NamedTuple):
     long: float = VERY_LONG
 
 
-USUAL, QUICK = Knots(), Knots(3, 3, 1, tokens=6, long=2.0)
+USUAL, QUICK = Knots(), Knots(3, 3, 1, tokens=3, long=2.0)
 TURN = 64  # tokens of a whole run after which the other side takes its turn
 
 

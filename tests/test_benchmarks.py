@@ -211,7 +211,7 @@ def test_a_whole_run_of_ours_goes_on_and_the_originals_steps_warm_up_again():
     ]  # fmt: skip
     assert [call[1:] for call in pair.log if call[0] == "original"] == [
         ("prepare", 0), ("advance", 0), ("advance", 50),
-        ("prepare", 48), ("advance", 2), ("advance", 50),
+        ("prepare", 49), ("advance", 1), ("advance", 50),
     ]  # fmt: skip
 
 
