@@ -8,7 +8,7 @@
 Both sides run the same MegEngine with the same random weights and take turns: ours as the tools
 start it, the first port as published, with its own classes and nothing tuned. It is timed as
 benchmarks/compare.py times the PyTorch original: its window costs the same for every token, so one
-is timed; its cached steps are timed at a few lengths, and the rest is interpolated. Then its
+is timed; its cached steps are timed at a few lengths of the past, which stand for all. Then its
 samplers are called as its users would; where that ends in an error, the table says so beside what
 the steps take that do not fail.
 """
