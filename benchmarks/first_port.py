@@ -33,6 +33,7 @@ from benchmarks.agreement import difference  # noqa: E402
 from benchmarks.cases import CASES  # noqa: E402
 from benchmarks.compare import REST, measure  # noqa: E402
 from benchmarks.pair import Pair, Side, machine, pairs, write  # noqa: E402
+from benchmarks.plan import QUICK, USUAL  # noqa: E402
 
 FIRST_PORT = "MegEngine/Models, official/multimodal/taming_transformer"
 MEASURED = (
@@ -42,6 +43,7 @@ MEASURED = (
 # Cases after whose attempt, with the whole model as published, memory is not as it was.
 MAPS = ("drin_256", "sflckr_64x42")
 LOADS = 3
+COUNT = USUAL._replace(tokens=QUICK.tokens)  # its steps take seconds
 # What would tune MegEngine from outside.
 TUNING = ("MKL_DEBUG_CPU_TYPE", "MGE_DEFAULT_DEVICE")
 
@@ -171,11 +173,11 @@ def beside(pair: Beside, name: str, rounds: int) -> dict[str, Any]:
         return {**row, "crash": crash, "agreement": None}
     far: dict[str, float] | None = None
     try:
-        row = row_of(measure(pair, name, rounds), True)
+        row = row_of(measure(pair, name, rounds, count=COUNT), True)
         far = agreement(pair, name)
     except CrashError as error:
         port, pair.original = pair.original, Silent()
-        row, crash = row_of(measure(pair, name, rounds), False), f"when timed: {error}"
+        row, crash = row_of(measure(pair, name, rounds, count=COUNT), False), f"when timed: {error}"
         pair.original = port
     else:
         crash = attempted(pair, name)
