@@ -1,4 +1,5 @@
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from megengine import Tensor
 from official.multimodal.taming_transformer import blocks
 from official.multimodal.taming_transformer.layers import double
 from official.multimodal.taming_transformer.norms import GroupNorm
+from official.multimodal.taming_transformer.runtime import GLIBC_TUNABLES
 from official.multimodal.taming_transformer.vqgan import VQModel
 from tests.tiny import VQ, filled, tiny_vqgan
 
@@ -110,6 +112,36 @@ print(status_mb("VmHWM") - before)
         check=True, stdout=subprocess.PIPE, text=True, timeout=120,
     )  # fmt: skip
     assert float(done.stdout) < 600  # all at once: 3300
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
+@pytest.mark.parametrize(("mapped", "least", "most"), [(10**9, 90, 200), (0, -20, 20)])
+def test_what_smaller_activations_left_in_the_heap_does_not_stay(mapped, least, most):
+    program = f"""
+import numpy as np
+from megengine import Tensor
+from benchmarks.worker import status_mb
+from official.multimodal.taming_transformer import autoencoder
+from official.multimodal.taming_transformer.blocks import Upsample
+from official.multimodal.taming_transformer.filling import initialise
+autoencoder.MAPPED = {mapped}
+layer = Upsample(4)
+initialise(layer)
+def small(x):
+    np.ones(95_000_000, np.uint8)
+    return x
+autoencoder.run([layer], Tensor(np.ones((1, 4, 8, 8), np.float32)))
+before = status_mb("VmRSS")
+autoencoder.run([small, layer], Tensor(np.ones((1, 4, 8, 8), np.float32)))
+print(status_mb("VmRSS") - before)
+"""
+    root = str(Path(__file__).resolve().parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": root, "GLIBC_TUNABLES": GLIBC_TUNABLES},
+        check=True, stdout=subprocess.PIPE, text=True, timeout=120,
+    )  # fmt: skip
+    assert least < float(done.stdout) < most
 
 
 def test_codes_do_not_depend_on_the_chunking(monkeypatch):

@@ -14,8 +14,13 @@ from megengine import Tensor
 
 from .blocks import AttnBlock, Downsample, Head, Layer, Normalise, ResnetBlock, Upsample
 from .config import DDConfig
-from .layers import Conv2d, Network
+from .layers import Conv2d, Network, on_cpu, settle
 from .norms import GroupNorm
+from .runtime import release_memory
+
+# Numbers of an activation that takes memory of its own (100 MB, see ``runtime``): what smaller ones
+# have left in the heap serves it no more.
+MAPPED = 25_000_000
 
 
 class Level(Network):
@@ -145,4 +150,7 @@ def run(layers: Iterable[Layer], x: Tensor, normalise: Normalise = GroupNorm.for
             x = layer.forward(x, normalise)
         else:
             x = layer(x, normalise) if isinstance(layer, Head) else layer(x)
+        if isinstance(layer, Upsample) and on_cpu(x, MAPPED):
+            settle(x)  # what it was made from is free now
+            release_memory()
     return x
