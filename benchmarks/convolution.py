@@ -8,6 +8,7 @@ them. The error is the largest difference over the largest number.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ ROUNDS = 9
 
 def main() -> None:
     """Print one line for each case."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     import megengine as mge
     import megengine.functional as F
 

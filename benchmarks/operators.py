@@ -7,6 +7,7 @@ The figures beside ``swap`` in columns.py and ``MANY`` in layers.py come from he
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -50,6 +51,7 @@ def line(name: str, work: Callable[[Any], Any], shape: tuple[int, ...]) -> str:
 
 def main() -> None:
     """Print one line for each size."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     from official.multimodal.taming_transformer.columns import swap
     from official.multimodal.taming_transformer.layers import gelu
     from official.multimodal.taming_transformer.runtime import tune_cpu

@@ -9,6 +9,7 @@ Microseconds, medians of rounds by turns; ``attention.GROUPS`` and ``QUERIES`` f
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -63,6 +64,7 @@ def one_query(keys: int) -> dict[str, float]:
 
 def main() -> None:
     """Print one line for each case, then one for each number of keys that NumPy's products take."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     from megengine import Tensor
 
     from official.multimodal.taming_transformer.runtime import tune_cpu

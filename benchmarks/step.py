@@ -8,6 +8,7 @@ what the PyTorch original takes for the same tokens). Medians, by turns.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -46,6 +47,7 @@ def products(gpt: Any) -> Callable[[], float]:
 
 def main() -> None:
     """Print one line for each case."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     from benchmarks.ours import Ours
 
     print("| case | step, ms | its products | share | weights, GB | GB/s |")

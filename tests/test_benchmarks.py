@@ -429,3 +429,16 @@ serve({name: lambda mb: int(np.ones(mb << 20, np.uint8)[0]) for name in ("build"
     before, after, forgotten = answers[2], answers[5], answers[7]
     assert 140 < after - before < 200
     assert forgotten < before + 20
+
+
+BENCHMARKS = sorted((Path(__file__).resolve().parent.parent / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", [p for p in BENCHMARKS if "def main" in p.read_text("utf-8")],
+                         ids=lambda path: path.name)  # fmt: skip
+def test_a_benchmark_says_what_it_is_and_does_not_start(script):
+    done = subprocess.run(
+        [sys.executable, str(script), "--help"], check=True, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert done.stdout.startswith(f"usage: {script.name}")
