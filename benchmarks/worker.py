@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.cases import CASES  # noqa: E402
+
+PR_SET_PDEATHSIG = 1  # Linux: the signal that comes when the caller has ended
 
 # Commands that get something ready: their memory is not the case's.
 UNMEASURED = frozenset(("build", "save"))
@@ -87,7 +90,9 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def serve(commands: Mapping[str, Callable[..., Any]]) -> None:
-    """Answer calls ``{"do": name, **arguments}`` until the input ends."""
+    """Answer calls ``{"do": name, **arguments}`` until the input or the calling process ends."""
+    # one that stands still does not see the end of its input, and would keep its gigabytes
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # what a library prints must not mix with the answers
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

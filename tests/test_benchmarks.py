@@ -404,6 +404,32 @@ def test_a_side_stands_still_between_its_commands():
     assert side._process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/PID/stat")
+def test_a_side_ends_with_a_benchmark_that_is_killed():
+    program = """
+import sys, time
+from pathlib import Path
+from benchmarks.pair import Side
+side = Side(Path(sys.executable), "ours.py")
+side("describe")
+print(side._process.pid, flush=True)
+time.sleep(60)
+"""
+    root = str(Path(__file__).resolve().parent.parent)
+    benchmark = subprocess.Popen(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": root},
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert benchmark.stdout is not None
+    side = int(benchmark.stdout.readline())
+    benchmark.kill()
+    benchmark.communicate()
+    end = time.monotonic() + 10
+    while Path(f"/proc/{side}").exists() and state(side) != "Z" and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{side}").exists() or state(side) == "Z"
+
+
 def test_the_spread_of_one_round_is_unknown():
     assert Times([1.0], [2.0]).spread is None
     assert Times([1.0, 1.0, 1.5], [2.0, 2.0, 2.0]).spread == 0.5
