@@ -20,7 +20,7 @@ FILE_LINES, FUNCTION_LINES, POSITIONAL = 250, 45, 6
 WRAPPERS = "reconstruction conditional fast completion"
 NETWORKS = (
     "autoencoder blocks norms tiles tile_grid long_attention quantize vqgan dvae dvae_blocks gpt "
-    "attention one_token columns kv_cache host winograd cond_stage net2net layers"
+    "attention one_token columns kv_cache host winograd in_cache cond_stage net2net layers"
 )
 TABLE = "zoo registry"
 GETTING = "weights install download cache archive origins"

@@ -32,6 +32,10 @@ CONFIGS = {
     "no attention": deep(attn_resolutions=(), attn_type="none"),
 }
 
+# Attention with random weights magnifies rounding: over eight draws of them 7e-6 to 7e-5, whichever
+# way the normalisation is written. What is computed wrongly differs by 1e-2 and more.
+ROUNDING = 1e-4
+
 
 def picture(*shape: int) -> np.ndarray:
     """Unlike everywhere: statistics of one part would not do for another."""
@@ -60,7 +64,7 @@ def compare(model, batch: int = 1, size: tuple[int, int] = (48, 40)) -> tuple[fl
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_tiles_give_what_the_whole_picture_gives(config, cells, monkeypatch):
     monkeypatch.setattr(tiles, "TILE", cells * cells * 64)
-    assert max(compare(tiny_vqgan(config))) < 2e-5
+    assert max(compare(tiny_vqgan(config))) < ROUNDING
 
 
 @pytest.mark.parametrize(
@@ -78,7 +82,7 @@ def test_sections_that_cannot_be_kept_apart_run_as_one(most, kept, monkeypatch):
         layer for stage in stages for layer in stage if not isinstance(layer, Head)
     ] + [parts[-1].layers[-1]]
     assert (len(parts) < apart) == (kept < 1 << 20)
-    assert max(compare(model)) < (2e-5 if kept == 1 << 20 else 5e-3)
+    assert max(compare(model)) < (ROUNDING if kept == 1 << 20 else 5e-3)
 
 
 def test_what_is_kept_in_float16_deviates_little(monkeypatch):

@@ -12,15 +12,11 @@ from typing import Iterable, Iterator
 import megengine.module as M
 from megengine import Tensor
 
-from .blocks import AttnBlock, Downsample, Head, Layer, Normalise, ResnetBlock, Upsample
+from .blocks import AttnBlock, Downsample, Head, Layer, Moments, ResnetBlock, Upsample
 from .config import DDConfig
-from .layers import Conv2d, Network, on_cpu, settle
+from .layers import MAPPED, Conv2d, Network, on_cpu, settle
 from .norms import GroupNorm
 from .runtime import release_memory
-
-# Numbers of an activation that takes memory of its own (100 MB, see ``runtime``): what smaller ones
-# have left in the heap serves it no more.
-MAPPED = 25_000_000
 
 
 class Level(Network):
@@ -136,20 +132,20 @@ class Decoder(M.Module):
         return stages
 
 
-def run(layers: Iterable[Layer], x: Tensor, normalise: Normalise = GroupNorm.forward) -> Tensor:
+def run(layers: Iterable[Layer], x: Tensor, moments: Moments | None = None) -> Tensor:
     """Pass x through layers in order.
 
     Args:
         layers: Blocks of this network.
         x: (B, C, H, W).
-        normalise: Does the normalisations; the layers' own way if not given.
+        moments: Gives other means and variances to normalise by than the activations' own.
     """
     for layer in layers:
         if isinstance(layer, ResnetBlock):
             # by its name: a pass that ends in the middle would leave MegEngine's calls half open
-            x = layer.forward(x, normalise)
+            x = layer.forward(x, moments)
         else:
-            x = layer(x, normalise) if isinstance(layer, Head) else layer(x)
+            x = layer(x, moments) if isinstance(layer, Head) else layer(x)
         if isinstance(layer, Upsample) and on_cpu(x, MAPPED):
             settle(x)  # what it was made from is free now
             release_memory()

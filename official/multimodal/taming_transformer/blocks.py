@@ -6,21 +6,46 @@ has ``reach``: how far beyond its edge it looks, for pictures that are computed 
 
 from __future__ import annotations
 
-from typing import Callable, Union
+from typing import Callable, Optional, Tuple, Union
 
 import megengine.functional as F
 import megengine.module as M
 import numpy as np
 from megengine import Tensor
 
+from . import in_cache
 from .layers import BIG, Conv2d, settle, softmax, swish
 from .norms import GroupNorm
 
-Normalise = Callable[[GroupNorm, Tensor], Tensor]
-"""Normalises by a layer: ``GroupNorm.forward``, or with other statistics than the tensor's own."""
+Moments = Callable[[GroupNorm, Tensor, Optional[Tensor]], Tuple[np.ndarray, np.ndarray]]
+"""Gives what to normalise by, as ``GroupNorm.moments`` does for a tensor of its own."""
 
 # Attention scores held at once: (rows, H*W) float32, 64 MB.
 ATTENTION_CHUNK = 1 << 24
+
+
+def activate(norm: GroupNorm, x: Tensor, moments: Moments | None = None) -> Tensor:
+    """Normalise (B, C, H, W), then swish."""
+    if in_cache.usable(x):
+        return _activate_large(norm, x, moments)
+    return swish(normalised(norm, x, moments))
+
+
+def normalised(norm: GroupNorm, x: Tensor, moments: Moments | None) -> Tensor:
+    """Normalise (B, C, H, W) by its own means and variances or by others."""
+    return norm(x) if moments is None else norm.normalise(x, *moments(norm, x, None))
+
+
+def _activate_large(
+    norm: GroupNorm,
+    x: Tensor,
+    moments: Moments | None,
+    shift: Tensor | None = None,
+    spare: bool = False,
+) -> Tensor:
+    """Normalise (B, C, H, W) plus ``shift`` (C,), then swish, in the memory of x if it is spare."""
+    found = norm.moments(x, shift) if moments is None else moments(norm, x, shift)
+    return in_cache.swish(x, *norm.affine(*found, shift), spare)
 
 
 class ResnetBlock(M.Module):
@@ -36,17 +61,32 @@ class ResnetBlock(M.Module):
             self.nin_shortcut = Conv2d(in_channels, out_channels, 1)
         self.has_shortcut = in_channels != out_channels
 
-    def forward(self, x: Tensor, normalise: Normalise = GroupNorm.forward) -> Tensor:
+    def forward(self, x: Tensor, moments: Moments | None = None) -> Tensor:
         """Map (B, in, H, W) to (B, out, H, W)."""
-        # nested, so that no name holds a tensor that has been used
-        conv1, conv2 = self.conv1, self.conv2
+        if in_cache.usable(x):
+            return self._large(x, moments)
+        conv1, conv2, norm1, norm2 = self.conv1, self.conv2, self.norm1, self.norm2
+        # nested, so that neither a name nor a call holds a tensor that has been used
         h = conv2.products(
             swish(
-                normalise(self.norm2, conv1.shift(conv1.products(swish(normalise(self.norm1, x)))))
+                normalised(
+                    norm2,
+                    conv1.shift(conv1.products(swish(normalised(norm1, x, moments)))),
+                    moments,
+                )
             )
         )
         h = conv2.shift(h)
-        return settle(h, BIG) + (self.nin_shortcut(x) if self.has_shortcut else x)
+        return settle(h, BIG) + self._skip(x)
+
+    def _large(self, x: Tensor, moments: Moments | None) -> Tensor:
+        """Do the same with half the buffers; biases are added in passes that are made anyway."""
+        h = self.conv1.products(_activate_large(self.norm1, x, moments))
+        h = _activate_large(self.norm2, h, moments, self.conv1.bias, spare=True)
+        return in_cache.add(self.conv2.products(h), self.conv2.bias.numpy(), self._skip(x))
+
+    def _skip(self, x: Tensor) -> Tensor:
+        return self.nin_shortcut(x) if self.has_shortcut else x
 
     @staticmethod
     def reach(cells: int) -> int:
@@ -143,9 +183,9 @@ class Head:
     def __init__(self, norm: GroupNorm, conv: Conv2d):
         self.norm, self.conv = norm, conv
 
-    def __call__(self, x: Tensor, normalise: Normalise = GroupNorm.forward) -> Tensor:
+    def __call__(self, x: Tensor, moments: Moments | None = None) -> Tensor:
         """Map (B, in, H, W) to (B, out, H, W)."""
-        return self.conv.shift(self.conv.products(swish(normalise(self.norm, x))))
+        return self.conv.shift(self.conv.products(activate(self.norm, x, moments)))
 
     @staticmethod
     def reach(cells: int) -> int:

@@ -1,6 +1,10 @@
-"""NumPy arrays on the memory of tensors that live on a CPU: nothing is copied."""
+"""NumPy on the memory of tensors that live on a CPU, nothing copied, and on as many threads."""
 
 from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable
 
 import megengine as mge
 import numpy as np
@@ -42,6 +46,15 @@ def writable(tensor: Tensor) -> np.ndarray:
         raise ValueError(f"expected contiguous float32, got {view.dtype} of strides {view.strides}")
     mge._full_sync()
     return np.asarray(_Memory(view))
+
+
+def on_threads(device: str, size: int, work: Callable[[slice], None]) -> None:
+    """Have parts of ``range(size)`` worked on by as many threads as operators on a device have."""
+    found = re.match(r"multithread(\d+)", str(device))
+    threads = int(found.group(1)) if found else 1
+    bounds = [size * n // threads for n in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, map(slice, bounds, bounds[1:])))
 
 
 class _Memory:

@@ -22,6 +22,9 @@ from .parameters import declare, is_filled
 GELU = (1.5956562825, 0.0729375701, -2.4971969282e-4, -6.1162432135e-5, 2.2381830241e-6)
 # From this many numbers on (4 MB), a tensor is worth waiting for: see `settle`.
 BIG = 1 << 20
+# Numbers of an activation that takes fresh memory of its own at every operator (100 MB, see
+# ``runtime``): what smaller ones have left in the heap serves it no more.
+MAPPED = 25_000_000
 # From this many numbers on, several cheap operators cost less than one of MegEngine's that takes
 # its numbers singly. GELU, measured on 2 cores (Zen 3), ms, MegEngine's / ours: 2^13 numbers 0.11
 # / 0.31, 2^15 0.49 / 0.43, 2^20 12 / 4.4 (benchmarks/operators.py).

@@ -9,6 +9,7 @@ from megengine import Tensor
 from megengine.core._imperative_rt.core2 import apply
 from megengine.core.ops.builtin import Reduce
 
+from . import in_cache
 from .layers import BIG, cast, multiply_add, settle
 from .parameters import declare
 
@@ -37,24 +38,48 @@ class GroupNorm(M.Module):
         bias = cast(self.bias, np.float32).reshape(1, c, 1, 1)
         return cast(scaled(x.reshape(b, c, h, w), scale.reshape(b, c, 1, 1), bias), dtype)
 
-    def moments(self, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return means and variances (B, groups) of (B, C, H, W), float64."""
-        x = cast(x, np.float32).reshape(x.shape[0], self.groups, -1, x.shape[3])
+    def moments(self, x: Tensor, shift: Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return means and variances (B, groups), float64.
+
+        Args:
+            x: (B, C, H, W).
+            shift: (C,): numbers that would have to be added to x first.
+        """
+        if in_cache.usable(x):
+            means, variances = in_cache.moments(x)
+            means = means if shift is None else means + shift.numpy()
+            means, variances = (v.reshape(len(v), self.groups, -1) for v in (means, variances))
+            return means.mean(2), variances.mean(2) + means.var(2)
+        x = (
+            cast(x, np.float32)
+            if shift is None
+            else cast(x + shift.reshape(1, -1, 1, 1), np.float32)
+        )
+        x = x.reshape(x.shape[0], self.groups, -1, x.shape[3])
         mean = _mean(x)
         return _by_group(mean), _by_group(_mean_square(x - mean))
 
+    def affine(
+        self, mean: np.ndarray, variance: np.ndarray, shift: Tensor | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return scales and shifts (B, C), float64, that are the normalisation of x.
+
+        Args:
+            mean: (B, groups), float64.
+            variance: (B, groups), float64.
+            shift: (C,): numbers that would have to be added to x first.
+        """
+        weight, bias = (v.numpy().astype(np.float64) for v in (self.weight, self.bias))
+        size = len(weight) // self.groups
+        scale = weight / np.repeat(np.sqrt(variance + self.eps), size, axis=1)
+        beside = np.repeat(mean, size, axis=1) - (0 if shift is None else shift.numpy())
+        return scale, bias - scale * beside
+
     def normalise(self, x: Tensor, mean: np.ndarray, variance: np.ndarray) -> Tensor:
         """Normalise (B, C, H, W) by means and variances (B, groups) that are known already."""
-        (b, c, _, _), dtype = x.shape, x.dtype
-        scale = np.repeat(1 / np.sqrt(variance + self.eps), c // self.groups, axis=1)
-        shift = -np.repeat(mean, c // self.groups, axis=1) * scale
-        weight = cast(self.weight, np.float32).reshape(1, c, 1, 1)
-        bias = cast(self.bias, np.float32).reshape(1, c, 1, 1)
-        scales, shifts = (
-            Tensor(v.reshape(b, c, 1, 1).astype(np.float32), device=x.device) * weight
-            for v in (scale, shift)
-        )
-        return cast(scaled(cast(x, np.float32), scales, shifts + bias), dtype)
+        found = (v[:, :, None, None].astype(np.float32) for v in self.affine(mean, variance))
+        scale, shift = (Tensor(v, device=x.device) for v in found)
+        return cast(scaled(cast(x, np.float32), scale, shift), x.dtype)
 
 
 def _mean(x: Tensor) -> Tensor:

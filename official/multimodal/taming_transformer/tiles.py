@@ -29,7 +29,7 @@ KEPT = 1 << 27  # numbers between two sections that are kept in float32: 512 MB
 MOST = 1 << 29  # numbers between two resolutions that are kept at all, in float16
 LARGE = 1 << 20  # pixels above which a picture runs in tiles where nothing else is asked for
 
-Moments = Dict[GroupNorm, Tuple[np.ndarray, np.ndarray]]
+Known = Dict[GroupNorm, Tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -159,18 +159,18 @@ def _run_section(section: Section, x: np.ndarray, dtype: np.dtype, device: str) 
     side = max(1, int((TILE / section.channels) ** 0.5) // factor)  # in cells of the coarse end
     cells = x.shape[2] // section.shrink, x.shape[3] // section.shrink
     tiles = cover(cells, side, section.reach)
-    moments: Moments = {}
+    known: Known = {}
     for norm in section.norms:
         parts = []
         for tile in tiles:
             try:
-                stop = partial(_normalise_before, norm, moments, tile)
+                stop = partial(_moments_before, norm, known, tile)
                 run(section.layers, read(x, tile, section.shrink, device, dtype), stop)
             except _ReachedError as reached:
                 parts.append(reached.moments)
-        moments[norm] = pooled(parts)
+        known[norm] = pooled(parts)
     return assemble(
-        lambda part: run(section.layers, part, lambda norm, h: norm.normalise(h, *moments[norm])),
+        lambda part: run(section.layers, part, lambda norm, *_: known[norm]),
         lambda tile: read(x, tile, section.shrink, device, dtype),
         tiles,
         section.grow,
@@ -178,12 +178,12 @@ def _run_section(section: Section, x: np.ndarray, dtype: np.dtype, device: str) 
     )
 
 
-def _normalise_before(
-    stop: GroupNorm, moments: Moments, tile: Tile, norm: GroupNorm, x: Tensor
-) -> Tensor:
-    """Normalise (1, C, H, W) of a tile, or leave with the moments of what the tile gives."""
+def _moments_before(
+    stop: GroupNorm, known: Known, tile: Tile, norm: GroupNorm, x: Tensor, shift: Tensor | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is known of the whole picture, or leave with the moments of (1, C, H, W)."""
     if norm is not stop:
-        return norm.normalise(x, *moments[norm])
+        return known[norm]
     rows, columns = inside(tile, x.shape)
     inner = x[:, :, rows, columns]
-    raise _ReachedError(inner.shape[2] * inner.shape[3], *norm.moments(inner))
+    raise _ReachedError(inner.shape[2] * inner.shape[3], *norm.moments(inner, shift))

@@ -11,15 +11,13 @@ Source: Lavin, Gray, Fast Algorithms for Convolutional Neural Networks (2016), w
 
 from __future__ import annotations
 
-import re
-from concurrent.futures import ThreadPoolExecutor
 from typing import Callable
 
 import megengine.functional as F
 import numpy as np
 from megengine import Tensor
 
-from .host import writable
+from .host import on_threads, writable
 
 Work = Callable[[slice], None]
 
@@ -77,23 +75,17 @@ def convolve(x: Tensor, weight: Tensor) -> Tensor:
     picture, rows = writable(x)[0], writable(y).reshape(out, strips, ROWS, w)
     mixed_rows = writable(mixed).reshape(TAPS, channels, step, w)
     above = np.zeros((channels, w), np.float32)  # the row over the strips to come, as it was
-    threads = _threads(x)
-    with ThreadPoolExecutor(threads) as pool:
-
-        def share(size: int, work: Work) -> None:  # every thread takes a part of the channels
-            bounds = [size * n // threads for n in range(threads + 1)]
-            list(pool.map(work, map(slice, bounds, bounds[1:])))
-
-        for start in range(0, strips, step):
-            stop = min(start + step, strips)
-            below = picture[:, ROWS * stop - 1].copy()
-            to_mix = mixed_rows[:, :, : stop - start].transpose(1, 2, 0, 3)  # (C, n, 6, W)
-            share(channels, _mixing(to_products, picture, start, above, to_mix))
-            products = F.conv2d(mixed, kernels, padding=(0, 1), groups=TAPS)
-            found = writable(products).reshape(TAPS, out, step, w)[:, :, : stop - start]
-            share(out, _unmixing(to_rows, found.transpose(1, 2, 0, 3), rows[:, start:stop]))
-            above = below
-            del products, found  # before the next take memory
+    for start in range(0, strips, step):
+        stop = min(start + step, strips)
+        below = picture[:, ROWS * stop - 1].copy()
+        to_mix = mixed_rows[:, :, : stop - start].transpose(1, 2, 0, 3)  # (C, n, 6, W)
+        on_threads(x.device, channels, _mixing(to_products, picture, start, above, to_mix))
+        products = F.conv2d(mixed, kernels, padding=(0, 1), groups=TAPS)
+        found = writable(products).reshape(TAPS, out, step, w)[:, :, : stop - start]
+        unmix = _unmixing(to_rows, found.transpose(1, 2, 0, 3), rows[:, start:stop])
+        on_threads(x.device, out, unmix)
+        above = below
+        del products, found, unmix  # before the next take memory
     return y
 
 
@@ -139,9 +131,3 @@ def _unmixing(matrix: np.ndarray, found: np.ndarray, out: np.ndarray) -> Work:
         np.matmul(matrix, found[c], out=out[c])
 
     return unmix
-
-
-def _threads(x: Tensor) -> int:
-    """Return how many threads the operators on a tensor have."""
-    found = re.match(r"multithread(\d+)", str(x.device))
-    return int(found.group(1)) if found else 1
