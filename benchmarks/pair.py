@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
 import platform
 import signal
@@ -22,7 +23,7 @@ from official.multimodal.taming_transformer.runtime import GLIBC_TUNABLES  # noq
 
 # What takes no time is timed more often: short passes scatter most.
 CHEAP_SECONDS, CHEAP_CALLS = 0.5, 8
-VERY_LONG = 12.0  # seconds: a call of which even the first of a process counts
+VERY_LONG = 12.0  # seconds: a call of which the first of a turn counts
 # After a rest, calls get shorter until their memory is there: by a tenth, or by half within three
 # calls where they take 1 GB. So many do not count, or as many as take so many seconds.
 WARMING_CALLS, WARMING_SECONDS = 3, 6.0
@@ -130,17 +131,17 @@ class Pair:
             original: What the other one is to do; without it, ours is timed alone.
             rounds: How often.
             long: From how many seconds on the first call of a turn counts: what it pays for waking
-                up is little beside it. The very first of a process pays for all its memory too: it
-                counts from ``VERY_LONG`` on. Below that, one call warms up a turn, not several.
+                up is little beside it. The very first of a process never counts: it pays for all
+                its memory too. Below ``VERY_LONG``, one call warms up a turn, not several.
         """
         times = Times([], [])
         warming = WARMING_CALLS if long >= VERY_LONG else 1
-        long = long if self.timed else max(long, VERY_LONG)
-        self.timed = True
         for _ in range(rounds):
-            times.ours.append(_turn(self.ours, ours, long, warming))
+            counts = long if self.timed else math.inf
+            times.ours.append(_turn(self.ours, ours, counts, warming))
             if original is not None:
-                times.original.append(_turn(self.original, original, long, warming))
+                times.original.append(_turn(self.original, original, counts, warming))
+            self.timed = True
         return times
 
     def usable(self, case: str) -> bool:

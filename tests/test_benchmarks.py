@@ -337,10 +337,10 @@ def test_calls_count_after_six_seconds():
     assert (times.ours, times.original) == ([2.5], [5.0])
 
 
-def test_a_call_that_is_long_counts_at_once():
-    pair = Turns([13.0], [20.0])
-    times = pair.alternate({"do": "x"}, {"do": "y"}, 1, 12.0)
-    assert (times.ours, times.original) == ([13.0], [20.0])
+def test_a_long_call_counts_at_once_but_the_first_of_a_process():
+    pair = Turns([16.0, 13.0, 14.0], [26.0, 20.0, 21.0])
+    times = pair.alternate({"do": "x"}, {"do": "y"}, 2, 12.0)
+    assert (times.ours, times.original) == ([13.0, 14.0], [20.0, 21.0])
 
 
 def test_a_call_of_two_seconds_counts_at_once_but_for_the_first_of_a_process():
