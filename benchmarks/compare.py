@@ -14,9 +14,9 @@ before and after. Without --full, but for one face, which is run whole where --q
 a few parts of a run stand for all of it (benchmarks/plan.py): consecutive steps in the middle of
 each quarter; for maps, passes of a few lengths on our side and a window, which costs the same for
 every token, on the original's. With --full every token is timed, 64 of each side by turns. The
-first step of a turn does not count (of ours, in a whole run, it does). The original's memory is
-that of a step before the last. It runs under PyTorch in its own environment:
-TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test --all` makes it).
+first step of a turn does not count, nor the first four of one sample (of ours, in a whole run, they
+do). The original's memory is that of a step before the last. It runs under PyTorch in its own
+environment: TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test --all` makes it).
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from benchmarks.plan import (  # noqa: E402
 
 REST = 10.0  # seconds until memory that was given back is as cold as any
 WARMING_TOKENS = 1
+SHORT_STEPS = 4  # one sample's steps scatter more: so many times the tokens, not counted and timed
 ADVANCE = {"do": "advance"}
 
 Figures = Dict[str, Optional[float]]
@@ -92,15 +93,16 @@ def passes(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figu
 def run(pair: Pair, name: str, rounds: int, timed: Sequence[Part], whole: bool) -> Figures:
     """Time parts of a run by turns, which stand for all of it.
 
-    The token before a part does not count: after a rest memory is cold. If it is the ``whole`` run,
-    ours is the sampler's own, from its beginning to its end, and all its tokens count.
+    Tokens before a part do not count: after a rest memory is cold. If it is the ``whole`` run, ours
+    is the sampler's own, from its beginning to its end, and all its tokens count.
     """
     times = Times([], [])
     grows = CASES[name].cond == 1  # a window costs the same for every token
+    not_counted = WARMING_TOKENS * (SHORT_STEPS if CASES[name].batch == 1 else 1)
     for _ in range(rounds):
         ours_s = original_s = 0.0
         for number, part in enumerate(timed):
-            warming = min(WARMING_TOKENS, part.start) if grows else 1
+            warming = min(not_counted, part.start) if grows else 1
             ready = {"case": name, "past": part.start - warming if grows else 0}
             if not whole:
                 pair.together({"do": "begin", **ready}, {"do": "prepare", **ready})
@@ -158,7 +160,7 @@ def measure(
             if full:
                 figures = run(pair, name, rounds, turns(cells), True)
             elif case.cond == 1:
-                tokens = count.tokens * (2 if case.batch == 1 else 1)  # short ones scatter more
+                tokens = count.tokens * (SHORT_STEPS if case.batch == 1 else 1)
                 timed = parts(cells, min(count.parts, cells), tokens)
                 figures = run(pair, name, rounds, timed, False)
             else:
