@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.cases import CASES
-from benchmarks.compare import run
+from benchmarks.compare import passes, run
 from benchmarks.pair import Pair, Side, Times, pairs
 from benchmarks.plan import (
     QUICK,
@@ -329,6 +329,27 @@ def test_sides_take_turns_and_three_calls_of_a_turn_do_not_count():
     times = pair.alternate({"do": "x"}, {"do": "y"}, 2, 12.0)
     assert pair.turns == [*["ours"] * 4, *["original"] * 4] * 2
     assert (times.ours, times.original) == ([0.78, 1.0], [0.8, 0.8])
+
+
+def test_windows_of_the_original_are_timed_until_they_last_ten_seconds():
+    calls: list[str] = []
+    seconds = {"one_pass": [1.0], "advance": [9.0, 4.0, 3.0, 5.0, 4.0]}  # the first does not count
+
+    class Sides(Pair):
+        def __init__(self) -> None:
+            self.ours = self.original = self.answer
+
+        def answer(self, do: str, **arguments: Any) -> float:
+            calls.append(do)
+            left = seconds.get(do, [0.0])
+            return left.pop(0) if len(left) > 1 else left[0]
+
+    figures = passes(Sides(), "sflckr_64x42", 1, 100, QUICK)
+    assert figures["original_s"] == pytest.approx(100 * 4.0)  # the median of 4, 3 and 5
+    assert calls.count("advance") == 4
+    assert calls.count("one_pass") > 4
+    ours = our_passes(CASES["sflckr_64x42"], 100)
+    assert figures["ours_s"] == pytest.approx(sum(ours.values()))
 
 
 def test_calls_count_after_six_seconds():
