@@ -14,9 +14,9 @@ before and after. Without --full, but for one face, which is run whole where --q
 a few parts of a run stand for all of it (benchmarks/plan.py): consecutive steps in the middle of
 each quarter; for maps, passes of a few lengths on our side and windows, which cost the same for
 every token, on the original's. With --full every token is timed, 64 of each side by turns. The
-first step of a turn does not count, nor the first four of one sample (of ours, in a whole run, they
-do). The original's memory is that of a step before the last. It runs under PyTorch in its own
-environment: TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test --all` makes it).
+first three steps of a turn do not count (of ours, in a whole run, they do). The original's memory
+is that of a step before the last. It runs under PyTorch in its own environment:
+TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test --all` makes it).
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ from benchmarks.plan import (  # noqa: E402
 )
 
 REST = 10.0  # seconds until memory that was given back is as cold as any
-WINDOWS = 10.0  # seconds of the original's windows that stand for all
-WARMING_TOKENS = 1
-SHORT_STEPS = 4  # one sample's steps scatter more: so many times the tokens, not counted and timed
+WINDOWS = 7.0  # seconds of the original's windows that stand for all
+WARMING_TOKENS = 3  # the original's take 1 to 2 GB, the first after a rest twice the time
+SHORT_STEPS = 3  # one sample's steps scatter more: so many times the tokens are timed
 ADVANCE = {"do": "advance"}
 
 Figures = Dict[str, Optional[float]]
@@ -99,11 +99,10 @@ def run(pair: Pair, name: str, rounds: int, timed: Sequence[Part], whole: bool) 
     """
     times = Times([], [])
     grows = CASES[name].cond == 1  # a window costs the same for every token
-    not_counted = WARMING_TOKENS * (SHORT_STEPS if CASES[name].batch == 1 else 1)
     for _ in range(rounds):
         ours_s = original_s = 0.0
         for number, part in enumerate(timed):
-            warming = min(not_counted, part.start) if grows else 1
+            warming = min(WARMING_TOKENS, part.start) if grows else 1
             ready = {"case": name, "past": part.start - warming if grows else 0}
             if not whole:
                 pair.together({"do": "begin", **ready}, {"do": "prepare", **ready})
