@@ -48,8 +48,8 @@ from benchmarks.plan import (  # noqa: E402
 )
 
 REST = 10.0  # seconds until memory that was given back is as cold as any
-WINDOWS = 7.0  # seconds of the original's windows that stand for all
-WARMING_TOKENS = 3  # the original's take 1 to 2 GB, the first after a rest twice the time
+WINDOW_SECONDS = 7.0  # of the original's windows, which stand for all
+WARMING_TOKENS = 3  # the original's take 1 to 2 GB, the first after a rest up to twice the time
 SHORT_STEPS = 3  # one sample's steps scatter more: so many times the tokens are timed
 ADVANCE = {"do": "advance"}
 
@@ -72,7 +72,10 @@ def summary(times: Times) -> Figures:
 
 
 def passes(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figures:
-    """Time our passes of ``count`` lengths of each kind and the original's window; add them up."""
+    """Time our passes of ``count`` lengths of each kind and a few of the original's windows; add up.
+
+    All windows cost the same, so their median stands for them; ours are weighted by their kinds.
+    """
     mine = representatives(our_passes(CASES[name], cells), count)
     ours_s = 0.0
     windows: list[float] = []
@@ -81,8 +84,7 @@ def passes(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figu
     pair.original("prepare", case=name)
     for shape, weight in mine.items():
         pair.ours("prepare", case=name, shape=list(shape))
-        # all windows of the other side cost the same: a few stand for them
-        original = ADVANCE if sum(windows) < WINDOWS else None
+        original = ADVANCE if sum(windows) < WINDOW_SECONDS else None
         times = pair.alternate(one_pass, original, rounds, count.long)
         windows += times.original
         ours_s += weight * statistics.median(times.ours)
