@@ -72,7 +72,7 @@ def summary(times: Times) -> Figures:
 
 
 def passes(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figures:
-    """Time our passes of ``count`` lengths of each kind and a few of the original's windows; add up.
+    """Time our passes of ``count`` lengths of each kind and some of the original's windows; add up.
 
     All windows cost the same, so their median stands for them; ours are weighted by their kinds.
     """
