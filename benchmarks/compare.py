@@ -23,13 +23,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -50,7 +51,7 @@ from benchmarks.plan import (  # noqa: E402
 REST = 10.0  # seconds until memory that was given back is as cold as any
 WINDOW_SECONDS = 7.0  # of the original's windows, which stand for all
 WARMING_TOKENS = 3  # the original's take 1 to 2 GB, the first after a rest up to twice the time
-SHORT_STEPS = 3  # one sample's steps scatter more: so many times the tokens are timed
+FEW_TOKENS = 4  # of a part whose tokens would take too long
 ADVANCE = {"do": "advance"}
 
 Figures = Dict[str, Optional[float]]
@@ -93,33 +94,82 @@ def passes(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figu
     return {"ours_s": ours_s, "original_s": original_s, "spread": max(spreads, default=None)}
 
 
-def run(pair: Pair, name: str, rounds: int, timed: Sequence[Part], whole: bool) -> Figures:
-    """Time parts of a run by turns, which stand for all of it.
+def some_parts(
+    pair: Pair, name: str, rounds: int, timed: Sequence[Part], seconds: float = math.inf
+) -> Figures:
+    """Time parts of a run, which stand for all of it.
 
-    Tokens before a part do not count: after a rest memory is cold. If it is the ``whole`` run, ours
-    is the sampler's own, from its beginning to its end, and all its tokens count.
+    The original's follow one another between the two halves of ours, so that drifts of the machine
+    meet both. It gives back and takes again gigabytes at each token, and a rest makes them cold.
+
+    Args:
+        pair: The two sides.
+        name: Case.
+        rounds: How often.
+        timed: The parts.
+        seconds: How long a part of the original's may take; a longer one ends after few tokens.
     """
     times = Times([], [])
+    half = len(timed) // 2
+    for _ in range(rounds):
+        ours_s = advanced(pair.ours, "begin", name, timed[:half])
+        times.original.append(advanced(pair.original, "prepare", name, timed, seconds))
+        times.ours.append(ours_s + advanced(pair.ours, "begin", name, timed[half:]))
+    return summary(times)
+
+
+def advanced(
+    side: Callable[..., Any], ready: str, name: str, timed: Sequence[Part], most: float = math.inf
+) -> float:
+    """Return the seconds that a side takes for what the parts stand for.
+
+    Tokens before a part do not count: three after a rest, else one.
+    """
+    total = 0.0
+    for number, part in enumerate(timed):
+        warming = min(1 if number else WARMING_TOKENS, part.start)
+        side(ready, case=name, past=part.start - warming)
+        warm_s = side(**ADVANCE, count=warming)
+        short = warm_s * part.timed <= most * warming
+        count = part.timed if short else min(FEW_TOKENS, part.timed)
+        total += part.cells / count * side(**ADVANCE, count=count)
+    return total
+
+
+def whole_run(pair: Pair, name: str, rounds: int, timed: Sequence[Part]) -> Figures:
+    """Time every token of a run, in turns; ours is the sampler's own.
+
+    The original does some tokens before each turn that do not count: after a rest memory is cold.
+    What the middles of the turns come to, were they to stand for all as without ``--full``, tells
+    the error of that from the machine's drifts.
+    """
+    times, middles = Times([], []), Times([], [])
     grows = CASES[name].cond == 1  # a window costs the same for every token
     for _ in range(rounds):
-        ours_s = original_s = 0.0
-        for number, part in enumerate(timed):
+        pair.ours("begin", case=name)
+        turns = []
+        for part in timed:
             warming = min(WARMING_TOKENS, part.start) if grows else 1
-            ready = {"case": name, "past": part.start - warming if grows else 0}
-            if not whole:
-                pair.together({"do": "begin", **ready}, {"do": "prepare", **ready})
-                pair.ours(**ADVANCE, count=warming)
-            elif number:
-                pair.original("prepare", **ready)
-            else:
-                pair.together({"do": "begin", "case": name}, {"do": "prepare", **ready})
-            scale = part.cells / part.timed
-            ours_s += scale * pair.ours(**ADVANCE, count=part.timed)
+            pair.original("prepare", case=name, past=part.start - warming if grows else 0)
+            ours = turn(pair.ours, part.timed)
             pair.original(**ADVANCE, count=warming)
-            original_s += scale * pair.original(**ADVANCE, count=part.timed)
-        times.ours.append(ours_s)
-        times.original.append(original_s)
-    return summary(times)
+            turns.append((*ours, *turn(pair.original, part.timed)))
+        for of, values in zip(
+            (times.ours, middles.ours, times.original, middles.original), zip(*turns)
+        ):
+            of.append(sum(values))
+    alone = summary(middles)
+    by_parts = {"parts_ours_s": alone["ours_s"], "parts_original_s": alone["original_s"]}
+    return {**summary(times), **(by_parts if grows else {})}
+
+
+def turn(side: Callable[..., float], cells: int) -> tuple[float, float]:
+    """Return the seconds of so many tokens, and what the middle ones alone come to."""
+    middle = min(USUAL.tokens, cells)
+    before = (cells - middle) // 2
+    counts = before, middle, cells - middle - before
+    seconds = [side(**ADVANCE, count=count) for count in counts]
+    return sum(seconds), seconds[1] * cells / middle
 
 
 def loading(pair: Pair, rounds: int) -> Figures:
@@ -160,11 +210,10 @@ def measure(
         else:
             cells = min(most or 10**9, case.shape[0] * case.shape[1])
             if full:
-                figures = run(pair, name, rounds, turns(cells), True)
+                figures = whole_run(pair, name, rounds, turns(cells))
             elif case.cond == 1:
-                tokens = count.tokens * (SHORT_STEPS if case.batch == 1 else 1)
-                timed = parts(cells, min(count.parts, cells), tokens)
-                figures = run(pair, name, rounds, timed, False)
+                timed = parts(cells, min(count.parts, cells), count.tokens)
+                figures = some_parts(pair, name, rounds, timed, count.part_seconds)
             else:
                 figures = passes(pair, name, rounds, cells, count)
     peaks = {"ours_peak_mb": pair.ours("peak_mb"), "original_peak_mb": pair.original("peak_mb")}
@@ -178,6 +227,15 @@ def line(row: Mapping[str, Any]) -> str:
     return (
         f"| {row['case']} | {row['ours_s']:.2f} | {row['original_s']:.2f} | {row['ratio']:.2f} "
         f"| {row['ours_peak_mb']:.0f} | {row['original_peak_mb']:.0f} | {spread} |"
+    )
+
+
+def middles_line(row: Mapping[str, Any]) -> str:
+    """Return what the middles of a whole run's turns alone come to."""
+    ours, original = row["parts_ours_s"], row["parts_original_s"]
+    return (
+        f"  {row['case']} from {USUAL.tokens} tokens of each turn: {ours:.2f} and {original:.2f} s, "
+        f"ratio {original / ours:.2f}"
     )
 
 
@@ -211,6 +269,8 @@ def main() -> int:
         full = options.full or (CASES[name].whole and not options.quick)
         rows.append(measure(sides, name, rounds, full, options.cells, count))
         print(line(rows[-1]), flush=True)
+        if "parts_ours_s" in rows[-1]:
+            print(middles_line(rows[-1]), flush=True)
     write(options.json, facts, rows)
     return 0
 

@@ -96,7 +96,8 @@ class Original(Builder):
         shape = (gpt["n_layer"], 2, c.batch, gpt["n_head"], 1, gpt["n_embd"] // gpt["n_head"])
         self._case = c
         self._past = self._past[:past] if self._past and self._past[0].shape == shape else []
-        self._past += [torch.randn(shape) for _ in range(past - len(self._past))]
+        token = torch.randn(shape)
+        self._past += [token.clone() for _ in range(past - len(self._past))]
         self._tokens = torch.zeros((c.batch, 1), dtype=torch.long)
 
     def advance(self, count: int = 1) -> float:

@@ -108,13 +108,8 @@ class Pair:
 
     def both(self, do: str, **arguments: Any) -> None:
         """Have a command done on both sides at the same time."""
-        call = {"do": do, **arguments}
-        self.together(call, call)
-
-    def together(self, ours: Mapping[str, Any], original: Mapping[str, Any]) -> None:
-        """Have a command of each side done at the same time: what is not timed."""
         with ThreadPoolExecutor(2) as pool:
-            for done in [pool.submit(self.ours, **ours), pool.submit(self.original, **original)]:
+            for done in [pool.submit(side, do, **arguments) for side in (self.ours, self.original)]:
                 done.result()
 
     def alternate(

@@ -8,6 +8,7 @@ lengths that are timed.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter, defaultdict
 from typing import Mapping, NamedTuple
 
@@ -21,7 +22,8 @@ class Knots(NamedTuple):
     """How much is timed.
 
     For maps: how many lengths of our passes, by their kind (``representatives``). For other runs:
-    how many ``parts``, and consecutive ``tokens`` of each.
+    how many ``parts``, and consecutive ``tokens`` of each (eight copy as much of our cache as the
+    mean of a run), which are fewer on the original's side where they take ``part_seconds``.
 
     ``long`` is from how many seconds on the first call of a turn counts (a first call of 2 to 10
     seconds takes 5 to 15 % longer than the next).
@@ -32,10 +34,11 @@ class Knots(NamedTuple):
     several: int = 3
     parts: int = 4
     tokens: int = 8
+    part_seconds: float = math.inf
     long: float = VERY_LONG
 
 
-USUAL, QUICK = Knots(), Knots(3, 3, 1, tokens=3, long=2.0)
+USUAL, QUICK = Knots(), Knots(3, 3, 1, part_seconds=7.0, long=2.0)
 TURN = 64  # tokens of a whole run after which the other side takes its turn
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.cases import CASES
-from benchmarks.compare import passes, run
+from benchmarks.compare import passes, some_parts, whole_run
 from benchmarks.pair import Pair, Side, Times, pairs
 from benchmarks.plan import (
     QUICK,
@@ -175,36 +175,36 @@ class Clock(Pair):
 
         return answer
 
-    def together(self, ours: Any, original: Any) -> None:
-        self.ours(**ours), self.original(**original)
+
+PARTS = [Part(0, 4, 10), Part(20, 5, 50), Part(60, 5, 40)]
 
 
-def test_parts_of_a_run_are_timed_after_tokens_that_do_not_count():
+def test_parts_of_the_originals_run_come_between_the_halves_of_ours():
     pair = Clock()
-    figures = run(pair, "celebahq_b8", 3, [Part(0, 4, 10), Part(20, 5, 50)], False)
-    assert figures == {"ours_s": 60.0, "original_s": 120.0, "spread": 0.0}
-    first = [
-        ("ours", "begin", 0),
-        ("original", "prepare", 0),
-        ("ours", "advance", 0),
-        ("ours", "advance", 4),
-        ("original", "advance", 0),
-        ("original", "advance", 4),
-    ]
-    later = [
-        ("ours", "begin", 17),
-        ("original", "prepare", 17),
-        ("ours", "advance", 3),
-        ("ours", "advance", 5),
-        ("original", "advance", 3),
-        ("original", "advance", 5),
-    ]
-    assert pair.log == (first + later) * 3  # fmt: skip
+    figures = some_parts(pair, "celebahq_b8", 3, PARTS)
+    assert figures == {"ours_s": 100.0, "original_s": 200.0, "spread": 0.0}
+    assert pair.log == 3 * [
+        ("ours", "begin", 0), ("ours", "advance", 0), ("ours", "advance", 4),
+        ("original", "prepare", 0), ("original", "advance", 0), ("original", "advance", 4),
+        ("original", "prepare", 19), ("original", "advance", 1), ("original", "advance", 5),
+        ("original", "prepare", 59), ("original", "advance", 1), ("original", "advance", 5),
+        ("ours", "begin", 17), ("ours", "advance", 3), ("ours", "advance", 5),
+        ("ours", "begin", 59), ("ours", "advance", 1), ("ours", "advance", 5),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seconds", "tokens"), [(10.0, 5), (9.9, 4)])
+def test_long_parts_of_the_originals_run_end_after_few_tokens(seconds, tokens):
+    pair = Clock()
+    figures = some_parts(pair, "celebahq_b8", 1, PARTS, seconds)
+    assert figures == {"ours_s": 100.0, "original_s": 200.0, "spread": None}
+    counts = [count for side, do, count in pair.log if (side, do) == ("original", "advance")]
+    assert counts == [0, 4, 1, tokens, 1, tokens]
 
 
 def test_a_whole_run_of_ours_goes_on_and_the_originals_steps_warm_up_again():
     pair = Clock()
-    figures = run(pair, "celebahq_b8", 1, turns(100), True)
+    figures = whole_run(pair, "celebahq_b8", 1, turns(100))
     assert figures == {"ours_s": 100.0, "original_s": 200.0, "spread": None}
     assert [call for call in pair.log if call[0] == "ours"] == [
         ("ours", "begin", 0), ("ours", "advance", 50), ("ours", "advance", 50)
@@ -217,7 +217,7 @@ def test_a_whole_run_of_ours_goes_on_and_the_originals_steps_warm_up_again():
 
 def test_windows_of_a_map_have_no_past():
     pair = Clock()
-    assert run(pair, "sflckr_64x42", 1, turns(65), True)["original_s"] == 130.0
+    assert whole_run(pair, "sflckr_64x42", 1, turns(65))["original_s"] == 130.0
     theirs = [call[1:] for call in pair.log if call[0] == "original"]
     assert theirs == [("prepare", 0), ("advance", 1), ("advance", 32),
                       ("prepare", 0), ("advance", 1), ("advance", 33)]  # fmt: skip
