@@ -234,8 +234,8 @@ def middles_line(row: Mapping[str, Any]) -> str:
     """Return what the middles of a whole run's turns alone come to."""
     ours, original = row["parts_ours_s"], row["parts_original_s"]
     return (
-        f"  {row['case']} from {USUAL.tokens} tokens of each turn: {ours:.2f} and {original:.2f} s, "
-        f"ratio {original / ours:.2f}"
+        f"  {row['case']} from {USUAL.tokens} tokens of each turn: "
+        f"{ours:.2f} and {original:.2f} s, ratio {original / ours:.2f}"
     )
 
 

@@ -204,23 +204,43 @@ def test_long_parts_of_the_originals_run_end_after_few_tokens(seconds, tokens):
 
 def test_a_whole_run_of_ours_goes_on_and_the_originals_steps_warm_up_again():
     pair = Clock()
-    figures = whole_run(pair, "celebahq_b8", 1, turns(100))
-    assert figures == {"ours_s": 100.0, "original_s": 200.0, "spread": None}
-    assert [call for call in pair.log if call[0] == "ours"] == [
-        ("ours", "begin", 0), ("ours", "advance", 50), ("ours", "advance", 50)
+    figures = whole_run(pair, "celebahq_b8", 1, turns(101))
+    assert figures == {"ours_s": 101.0, "original_s": 202.0, "spread": None,
+                       "parts_ours_s": 101.0, "parts_original_s": 202.0}  # fmt: skip
+    first, second = [21, 8, 21], [21, 8, 22]
+    assert [call[1:] for call in pair.log if call[0] == "ours"] == [
+        ("begin", 0), *[("advance", count) for count in first + second]
     ]  # fmt: skip
     assert [call[1:] for call in pair.log if call[0] == "original"] == [
-        ("prepare", 0), ("advance", 0), ("advance", 50),
-        ("prepare", 47), ("advance", 3), ("advance", 50),
+        ("prepare", 0), *[("advance", count) for count in [0, *first]],
+        ("prepare", 47), *[("advance", count) for count in [3, *second]],
     ]  # fmt: skip
+
+
+def test_what_the_middles_of_turns_come_to():
+    pair, done = Clock(), 0
+
+    def later_is_longer(do: str, count: int = 0, **_: Any) -> float:
+        nonlocal done
+        seconds = float(sum(range(done, done + count)))
+        done += count if do == "advance" else 0
+        return seconds
+
+    pair.ours = later_is_longer
+    figures = whole_run(pair, "celebahq_b8", 1, turns(256))
+    assert figures["ours_s"] == figures["parts_ours_s"] == sum(range(256))
+    assert figures["parts_original_s"] == 512.0
 
 
 def test_windows_of_a_map_have_no_past():
     pair = Clock()
-    assert whole_run(pair, "sflckr_64x42", 1, turns(65))["original_s"] == 130.0
+    figures = whole_run(pair, "sflckr_64x42", 1, turns(65))
+    assert figures == {"ours_s": 65.0, "original_s": 130.0, "spread": None}
     theirs = [call[1:] for call in pair.log if call[0] == "original"]
-    assert theirs == [("prepare", 0), ("advance", 1), ("advance", 32),
-                      ("prepare", 0), ("advance", 1), ("advance", 33)]  # fmt: skip
+    assert theirs == [
+        ("prepare", 0), *[("advance", count) for count in [1, 12, 8, 12]],
+        ("prepare", 0), *[("advance", count) for count in [1, 12, 8, 13]],
+    ]  # fmt: skip
 
 
 def tiny_side(monkeypatch, **case) -> Any:
