@@ -35,10 +35,13 @@ from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import numpy as np  # noqa: E402
+
 from benchmarks.cases import CASES, Case  # noqa: E402
 from benchmarks.pair import Pair, Times, machine, pairs, write  # noqa: E402
 from benchmarks.plan import (  # noqa: E402
     QUICK,
+    STRETCH,
     USUAL,
     Knots,
     Part,
@@ -137,40 +140,40 @@ def advanced(
     return total
 
 
-def whole_run(pair: Pair, name: str, rounds: int, timed: Sequence[Part]) -> Figures:
-    """Time every token of a run, in turns; ours is the sampler's own.
+def whole_run(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
+    """Time every token of a run, the original's turns between the halves of ours.
 
-    The original does some tokens before each turn that do not count: after a rest memory is cold.
-    What the middles of the turns come to, were they to stand for all as without ``--full``, tells
+    Neither side rests more often than that: for 20 seconds after one ours may take 15 % longer.
+    What the middles of stretches come to, were they to stand for all as without ``--full``, tells
     the error of that from the machine's drifts.
     """
     times, middles = Times([], []), Times([], [])
-    grows = CASES[name].cond == 1  # a window costs the same for every token
+    grows = CASES[name].cond == 1  # windows all cost the same, but for the first after a rest
     for _ in range(rounds):
-        pair.ours("begin", case=name)
-        turns = []
-        for part in timed:
-            warming = min(WARMING_TOKENS, part.start) if grows else 1
-            pair.original("prepare", case=name, past=part.start - warming if grows else 0)
-            ours = turn(pair.ours, part.timed)
-            pair.original(**ADVANCE, count=warming)
-            turns.append((*ours, *turn(pair.original, part.timed)))
-        for of, values in zip(
-            (times.ours, middles.ours, times.original, middles.original), zip(*turns)
-        ):
-            of.append(sum(values))
+        pair.ours("begin", case=name), pair.original("prepare", case=name)
+        ours, original = np.zeros(2), np.zeros(2)
+        for turn in turns(cells):
+            ours += stretches(pair.ours, turn // 2)
+            pair.original(**ADVANCE, count=0 if grows else 1)
+            original += stretches(pair.original, turn)
+            ours += stretches(pair.ours, turn - turn // 2)
+        for seen, ours_s, original_s in zip((times, middles), ours.tolist(), original.tolist()):
+            seen.ours.append(ours_s), seen.original.append(original_s)
     alone = summary(middles)
     by_parts = {"parts_ours_s": alone["ours_s"], "parts_original_s": alone["original_s"]}
     return {**summary(times), **(by_parts if grows else {})}
 
 
-def turn(side: Callable[..., float], cells: int) -> tuple[float, float]:
-    """Return the seconds of so many tokens, and what the middle ones alone come to."""
-    middle = min(USUAL.tokens, cells)
-    before = (cells - middle) // 2
-    counts = before, middle, cells - middle - before
-    seconds = [side(**ADVANCE, count=count) for count in counts]
-    return sum(seconds), seconds[1] * cells / middle
+def stretches(side: Callable[..., float], cells: int) -> np.ndarray:
+    """Return the seconds of so many tokens, and what the middle ones of each stretch come to."""
+    found, done = np.zeros(2), 0
+    for part in parts(cells, -(-cells // STRETCH), USUAL.tokens):
+        before = part.start - done
+        counts = before, part.timed, part.cells - before - part.timed
+        seconds = [side(**ADVANCE, count=count) for count in counts]
+        found += sum(seconds), part.cells / part.timed * seconds[1]
+        done += part.cells
+    return found
 
 
 def loading(pair: Pair, rounds: int) -> Figures:
@@ -211,7 +214,7 @@ def measure(
         else:
             cells = min(most or 10**9, case.shape[0] * case.shape[1])
             if full:
-                figures = whole_run(pair, name, rounds, turns(cells))
+                figures = whole_run(pair, name, rounds, cells)
             elif case.cond == 1:
                 timed = parts(cells, min(count.parts, cells), count.tokens)
                 figures = some_parts(pair, name, rounds, timed, count.part_seconds)
@@ -235,7 +238,7 @@ def middles_line(row: Mapping[str, Any]) -> str:
     """Return what the middles of a whole run's turns alone come to."""
     ours, original = row["parts_ours_s"], row["parts_original_s"]
     return (
-        f"  {row['case']} from {USUAL.tokens} tokens of each turn: "
+        f"  {row['case']} from {USUAL.tokens} tokens of each {STRETCH}: "
         f"{ours:.2f} and {original:.2f} s, ratio {original / ours:.2f}"
     )
 

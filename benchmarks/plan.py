@@ -39,7 +39,8 @@ class Knots(NamedTuple):
 
 
 USUAL, QUICK = Knots(), Knots(3, 3, 1, part_seconds=7.0, long=2.0)
-TURN = 64  # tokens of a whole run after which the other side takes its turn
+TURN = 256  # tokens of a whole run after which the other side takes its turn
+STRETCH = 64  # tokens of a whole run for which the middle ones may stand
 
 
 class Part(NamedTuple):
@@ -144,9 +145,9 @@ def parts(cells: int, count: int, timed: int) -> list[Part]:
     return found
 
 
-def turns(cells: int) -> list[Part]:
-    """Return all of a run in parts of ``TURN`` tokens, as equal as can be."""
-    return parts(cells, -(-cells // TURN), TURN)
+def turns(cells: int) -> list[int]:
+    """Return the sizes of the turns of a whole run: at most ``TURN``, as equal as can be."""
+    return [part.cells for part in parts(cells, -(-cells // TURN), TURN)]
 
 
 def spread(counts: Mapping[int, float], at: list[int]) -> dict[int, float]:
