@@ -53,7 +53,7 @@ from benchmarks.plan import (  # noqa: E402
 
 REST = 10.0  # seconds until memory that was given back is as cold as any
 WINDOW_SECONDS = 7.0  # of the original's windows, which stand for all
-WARMING_TOKENS = 3  # the original's take 1 to 2 GB, the first after a rest up to twice the time
+WARMING_TOKENS = 2  # the original's take 1 to 2 GB, the first two up to twice the time
 FEW_TOKENS = 4  # of a part whose tokens would take too long
 ADVANCE = {"do": "advance"}
 
@@ -103,8 +103,7 @@ def some_parts(
     """Time parts of a run, which stand for all of it.
 
     The original's follow one another between the two halves of ours, so that drifts of the machine
-    meet both. It gives back and takes again gigabytes at each token, which a rest makes cold: its
-    last part comes first, and finds the memory for all others warm.
+    meet both: it gives back and takes again gigabytes at each token, which rests would make cold.
 
     Args:
         pair: The two sides.
@@ -117,7 +116,7 @@ def some_parts(
     half = len(timed) // 2
     for _ in range(rounds):
         ours_s = advanced(pair.ours, "begin", name, timed[:half])
-        times.original.append(advanced(pair.original, "prepare", name, timed[::-1], seconds))
+        times.original.append(advanced(pair.original, "prepare", name, timed, seconds))
         times.ours.append(ours_s + advanced(pair.ours, "begin", name, timed[half:]))
     return summary(times)
 
@@ -125,13 +124,10 @@ def some_parts(
 def advanced(
     side: Callable[..., Any], ready: str, name: str, timed: Sequence[Part], most: float = math.inf
 ) -> float:
-    """Return the seconds that a side takes for what the parts stand for.
-
-    Tokens before a part do not count: three after a rest, else one.
-    """
+    """Return the seconds that a side takes for what the parts stand for."""
     total = 0.0
-    for number, part in enumerate(timed):
-        warming = min(1 if number else WARMING_TOKENS, part.start)
+    for part in timed:
+        warming = min(WARMING_TOKENS, part.start)
         side(ready, case=name, past=part.start - warming)
         warm_s = side(**ADVANCE, count=warming)
         short = warm_s * part.timed <= most * warming

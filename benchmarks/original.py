@@ -91,13 +91,18 @@ class Original(Builder):
         return seconds(lambda: self.model.decode(self.model.encode(torch.from_numpy(x))[0]))
 
     def prepare(self, case: str, past: int = 0) -> None:
-        """Make the past that sample_with_past would hold at this length."""
+        """Make the past that sample_with_past would hold at this length.
+
+        Each token of it takes and gives back what its step would: where the heap has other holes
+        than a run leaves, later steps have up to twice the page faults.
+        """
         c, gpt = CASES[case], CASES[case].gpt
         shape = (gpt["n_layer"], 2, c.batch, gpt["n_head"], 1, gpt["n_embd"] // gpt["n_head"])
         self._case = c
         self._past = self._past[:past] if self._past and self._past[0].shape == shape else []
         token = torch.randn(shape)
-        self._past += [token.clone() for _ in range(past - len(self._past))]
+        while len(self._past) < past:
+            self._past.append(_made_up(token, len(self._past)))
         self._tokens = torch.zeros((c.batch, 1), dtype=torch.long)
 
     def advance(self, count: int = 1) -> float:
@@ -139,6 +144,20 @@ class Original(Builder):
             self.model = model.eval()
 
         return seconds(work)
+
+
+def _made_up(token: torch.Tensor, past: int) -> torch.Tensor:
+    """Copy a token's (layer, 2, batch, head, 1, width), with the allocations of its step."""
+    layers, _, batch, head, _, width = token.shape
+    joined = torch.empty(layers, 2, batch, head, past, width)
+    present = []
+    for layer in token:
+        present.append(layer.clone())
+        keys, values = (torch.empty(batch, head, past + 1, width) for _ in range(2))
+        del keys, values  # the next layer takes the same memory
+    copy = torch.stack(present)
+    del joined  # only now, as a step does: the copy must not take its place
+    return copy
 
 
 def _draw(logits: torch.Tensor, top_k: int) -> torch.Tensor:
