@@ -115,6 +115,7 @@ def some_parts(
     times = Times([], [])
     half = len(timed) // 2
     for _ in range(rounds):
+        pair.freshen(name)
         ours_s = advanced(pair.ours, "begin", name, timed[:half])
         times.original.append(advanced(pair.original, "prepare", name, timed, seconds))
         times.ours.append(ours_s + advanced(pair.ours, "begin", name, timed[half:]))
@@ -146,6 +147,7 @@ def whole_run(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
     times, middles = Times([], []), Times([], [])
     grows = CASES[name].cond == 1  # windows all cost the same, but for the first after a rest
     for _ in range(rounds):
+        pair.freshen(name)
         pair.ours("begin", case=name), pair.original("prepare", case=name)
         ours, original = np.zeros(2), np.zeros(2)
         for turn in turns(cells):

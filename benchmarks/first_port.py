@@ -99,6 +99,9 @@ class Beside(Pair):
         self.ours = ours()
         self.original: Any = Port(folder)
 
+    def freshen(self, case: str) -> None:
+        """Keep the processes: the past that is timed on the first port's side does not grow."""
+
     def usable(self, case: str) -> bool:
         """Tell whether both processes live and have memory left for the case."""
         return case not in MAPS and bool(self.original.alive)

@@ -77,10 +77,13 @@ class Pair:
     Attributes:
         following: The pair whose processes start while this one builds its network, if any.
         timed: Whether these processes have been timed before.
+        stirred: Whether a run of several samples has left holes in their heaps, in which the large
+            tensors of another would find memory that a run of its own has to ask the system for.
     """
 
     following: Pair | None = None
     timed = False
+    stirred = False
 
     def __init__(self, reference: Path) -> None:
         self._reference = reference
@@ -95,6 +98,14 @@ class Pair:
         self.close()
         self._start()
         self.both("describe")
+
+    def freshen(self, case: str) -> None:
+        """Put fresh processes, which have built the case, in the place of stirred ones."""
+        if self.stirred:
+            self.renew()
+            self.build(case)
+            self.both("reset_peak")
+        self.stirred = CASES[case].batch > 1
 
     def build(self, case: str) -> None:
         """Make the network of a case on both sides."""

@@ -168,6 +168,12 @@ class Clock(Pair):
         self.original = self._side("original", 2.0)
         self.log: list[tuple[Any, ...]] = []
 
+    def both(self, do: str, **arguments: Any) -> None:
+        self.ours(do, **arguments), self.original(do, **arguments)
+
+    def renew(self) -> None:
+        pass
+
     def _side(self, name: str, each: float) -> Any:
         def answer(do: str, case: str = "", past: int = 0, count: int = 0) -> float | None:
             self.log.append((name, do, count if do == "advance" else past))
@@ -181,7 +187,7 @@ PARTS = [Part(0, 4, 10), Part(20, 5, 50), Part(60, 5, 40)]
 
 def test_parts_of_the_originals_run_come_between_the_halves_of_ours():
     pair = Clock()
-    figures = some_parts(pair, "celebahq_b8", 3, PARTS)
+    figures = some_parts(pair, "celebahq_b1", 3, PARTS)
     assert figures == {"ours_s": 100.0, "original_s": 200.0, "spread": 0.0}
     assert pair.log == 3 * [
         ("ours", "begin", 0), ("ours", "advance", 0), ("ours", "advance", 4),
@@ -190,6 +196,19 @@ def test_parts_of_the_originals_run_come_between_the_halves_of_ours():
         ("original", "prepare", 58), ("original", "advance", 2), ("original", "advance", 5),
         ("ours", "begin", 18), ("ours", "advance", 2), ("ours", "advance", 5),
         ("ours", "begin", 58), ("ours", "advance", 2), ("ours", "advance", 5),
+    ]  # fmt: skip
+
+
+def test_a_run_of_several_samples_begins_in_processes_that_have_made_none(monkeypatch):
+    pair, starts = Clock(), []
+    monkeypatch.setattr(pair, "renew", lambda: starts.append(len(pair.log)))
+    some_parts(pair, "celebahq_b1", 2, PARTS[:1])
+    some_parts(pair, "celebahq_b8", 1, PARTS[:1])
+    assert not starts
+    some_parts(pair, "celebahq_b25", 2, PARTS[:1])
+    assert [pair.log[start : start + 4] for start in starts] == 2 * [
+        [("ours", "build", 0), ("original", "build", 0),
+         ("ours", "reset_peak", 0), ("original", "reset_peak", 0)]
     ]  # fmt: skip
 
 
@@ -314,6 +333,7 @@ def test_the_originals_steps_are_those_of_its_own_loop():
     assert [len(row) for row in drawn["benchmark"]] == [40, 40]
     assert len({tuple(row) for row in drawn["benchmark"]}) == 2
     assert drawn["benchmark"] == drawn["sample_with_past"]
+    assert drawn["shapes after a made-up past"] == [[2, 2, 2, 2, 1, 8]] * 7
 
 
 def test_counts_are_shared_out_as_linear_interpolation_does():

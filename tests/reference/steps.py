@@ -39,7 +39,12 @@ def main() -> None:
         side.advance()
         rows.append(side._tokens[:, 0].tolist())
     ours = [list(row) for row in zip(*rows)]
-    print(json.dumps({"benchmark": ours, "sample_with_past": theirs.tolist()}))
+    side.prepare("tiny", 0)
+    side.prepare("tiny", 5)
+    side.advance(2)
+    shapes = [list(token.shape) for token in side._past]
+    drawn = {"benchmark": ours, "sample_with_past": theirs.tolist()}
+    print(json.dumps({**drawn, "shapes after a made-up past": shapes}))
 
 
 if __name__ == "__main__":
