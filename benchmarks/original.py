@@ -101,8 +101,15 @@ class Original(Builder):
         self._case = c
         self._past = self._past[:past] if self._past and self._past[0].shape == shape else []
         token = torch.randn(shape)
-        while len(self._past) < past:
-            self._past.append(_made_up(token, len(self._past)))
+        for before in range(len(self._past), past):
+            joined = torch.empty(*shape[:3], before + 1, gpt["n_embd"])
+            present = []
+            for layer in token:
+                present.append(layer.clone())
+                pair = [torch.empty(c.batch, before + 1, gpt["n_embd"]) for _ in range(2)]
+                del pair  # keys and values: the next layer's take the same memory
+            self._past.append(torch.stack(present))
+            del joined  # only now, as in a step: no other tensor must take its place
         self._tokens = torch.zeros((c.batch, 1), dtype=torch.long)
 
     def advance(self, count: int = 1) -> float:
@@ -144,20 +151,6 @@ class Original(Builder):
             self.model = model.eval()
 
         return seconds(work)
-
-
-def _made_up(token: torch.Tensor, past: int) -> torch.Tensor:
-    """Copy a token's (layer, 2, batch, head, 1, width), with the allocations of its step."""
-    layers, _, batch, head, _, width = token.shape
-    joined = torch.empty(layers, 2, batch, head, past, width)
-    present = []
-    for layer in token:
-        present.append(layer.clone())
-        keys, values = (torch.empty(batch, head, past + 1, width) for _ in range(2))
-        del keys, values  # the next layer takes the same memory
-    copy = torch.stack(present)
-    del joined  # only now, as a step does: the copy must not take its place
-    return copy
 
 
 def _draw(logits: torch.Tensor, top_k: int) -> torch.Tensor:
