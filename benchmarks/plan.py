@@ -38,7 +38,7 @@ class Knots(NamedTuple):
     long: float = VERY_LONG
 
 
-USUAL, QUICK = Knots(), Knots(3, 3, 1, part_seconds=7.0, long=2.0)
+USUAL, QUICK = Knots(), Knots(3, 3, 1, part_seconds=5.0, long=2.0)
 TURN = 256  # tokens of a whole run after which the other side takes its turn
 STRETCH = 64  # tokens of a whole run for which the middle ones may stand
 
