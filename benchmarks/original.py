@@ -100,7 +100,7 @@ class Original(Builder):
         shape = (gpt["n_layer"], 2, c.batch, gpt["n_head"], 1, gpt["n_embd"] // gpt["n_head"])
         self._case = c
         self._past = self._past[:past] if self._past and self._past[0].shape == shape else []
-        token = torch.randn(shape)
+        token = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         for before in range(len(self._past), past):
             joined = torch.empty(*shape[:3], before + 1, gpt["n_embd"])
             present = []
