@@ -13,10 +13,11 @@ same number of threads, and take turns. Transformers are timed token by token, w
 before and after. Without --full, but for one face, which is run whole where --quick is not given,
 a few parts of a run stand for all of it (benchmarks/plan.py): consecutive steps in the middle of
 each quarter; for maps, passes of a few lengths on our side and windows, which cost the same for
-every token, on the original's. With --full every token is timed, 64 of each side by turns. The
-first three steps of a turn do not count (of ours, in a whole run, they do). The original's memory
-is that of a step before the last. It runs under PyTorch in its own environment:
-TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test --all` makes it).
+every token, on the original's; the first steps after a rest do not count. With --full every token
+is timed, at most 256 of the original's between the halves of ours, and a second line says what
+parts of the same run alone come to. Without --full the original's memory is that of a step before
+the last. It runs under PyTorch in its own environment: TAMING_REFERENCE_PYTHON or .venv-ref
+(`sh tools/run.sh test --all` makes it).
 """
 
 from __future__ import annotations
@@ -125,7 +126,15 @@ def some_parts(
 def advanced(
     side: Callable[..., Any], ready: str, name: str, timed: Sequence[Part], most: float = math.inf
 ) -> float:
-    """Return the seconds that a side takes for what the parts stand for."""
+    """Return the seconds that a side takes for what the parts stand for.
+
+    Args:
+        side: One of a pair.
+        ready: Its command that makes the past of a part.
+        name: Case.
+        timed: The parts, in order.
+        most: Seconds that a part may take; a longer one ends after few tokens.
+    """
     total = 0.0
     for part in timed:
         warming = min(WARMING_TOKENS, part.start)
@@ -233,7 +242,7 @@ def line(row: Mapping[str, Any]) -> str:
 
 
 def middles_line(row: Mapping[str, Any]) -> str:
-    """Return what the middles of a whole run's turns alone come to."""
+    """Return what the middles of a whole run's stretches alone come to."""
     ours, original = row["parts_ours_s"], row["parts_original_s"]
     return (
         f"  {row['case']} from {USUAL.tokens} tokens of each {STRETCH}: "
