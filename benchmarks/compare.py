@@ -54,8 +54,10 @@ from benchmarks.plan import (  # noqa: E402
 
 REST = 10.0  # seconds until memory that was given back is as cold as any
 WINDOW_SECONDS = 7.0  # of the original's windows, which stand for all
-WARMING_TOKENS = 2  # the original's take 1 to 2 GB, the first two up to twice the time
-FEW_TOKENS = 4  # of a part whose tokens would take too long
+# Tokens of a part that do not count: the original's take 1 to 2 GB, the first up to twice the time.
+OUR_WARMING, ORIGINAL_WARMING = 1, 3
+FEW_TOKENS = 3  # of a part whose tokens take long
+SINGLE = 2  # times as many tokens of one sample, which are short
 ADVANCE = {"do": "advance"}
 
 Figures = Dict[str, Optional[float]]
@@ -103,47 +105,57 @@ def some_parts(
 ) -> Figures:
     """Time parts of a run, which stand for all of it.
 
-    The original's follow one another between the two halves of ours, so that drifts of the machine
-    meet both: it gives back and takes again gigabytes at each token, which rests would make cold.
+    The sides take turns, and each begins every other part, so that drifts of the machine meet both.
 
     Args:
         pair: The two sides.
         name: Case.
         rounds: How often.
         timed: The parts.
-        seconds: How long a part of the original's may take; a longer one ends after few tokens.
+        seconds: How long a side may take for a part, unless that is less than a few tokens.
     """
     times = Times([], [])
-    half = len(timed) // 2
     for _ in range(rounds):
         pair.freshen(name)
-        ours_s = advanced(pair.ours, "begin", name, timed[:half])
-        times.original.append(advanced(pair.original, "prepare", name, timed, seconds))
-        times.ours.append(ours_s + advanced(pair.ours, "begin", name, timed[half:]))
+        sides = (
+            (pair.ours, "begin", OUR_WARMING),
+            (pair.original, "prepare", ORIGINAL_WARMING),
+        )
+        spent = np.zeros(2)
+        for number, part in enumerate(timed):
+            for place in (0, 1) if number % 2 == 0 else (1, 0):
+                side, ready, warming = sides[place]
+                spent[place] += one_part(side, ready, warming, name, part, seconds)
+        times.ours.append(float(spent[0])), times.original.append(float(spent[1]))
     return summary(times)
 
 
-def advanced(
-    side: Callable[..., Any], ready: str, name: str, timed: Sequence[Part], most: float = math.inf
+def one_part(
+    side: Callable[..., Any], ready: str, warming: int, name: str, part: Part, most: float
 ) -> float:
-    """Return the seconds that a side takes for what the parts stand for.
+    """Return the seconds that a side takes for what a part of a run stands for.
+
+    The median of its tokens leaves out what meets a few of them, on this side alone.
 
     Args:
         side: One of a pair.
         ready: Its command that makes the past of a part.
+        warming: How many tokens do not count, at most as many as there are before the part.
         name: Case.
-        timed: The parts, in order.
-        most: Seconds that a part may take; a longer one ends after few tokens.
+        part: The part.
+        most: Seconds that it may take, unless that is less than ``FEW_TOKENS``.
     """
-    total = 0.0
-    for part in timed:
-        warming = min(WARMING_TOKENS, part.start)
-        side(ready, case=name, past=part.start - warming)
-        warm_s = side(**ADVANCE, count=warming)
-        short = warm_s * part.timed <= most * warming
-        count = part.timed if short else min(FEW_TOKENS, part.timed)
-        total += part.cells / count * side(**ADVANCE, count=count)
-    return total
+    warming = min(warming, part.start)
+    side(ready, case=name, past=part.start - warming)
+    warm = tokens(side, warming)
+    within = int(min(part.timed, most / warm[-1])) if warm else part.timed
+    count = max(within, min(FEW_TOKENS, part.timed))
+    return part.cells * statistics.median(tokens(side, count))
+
+
+def tokens(side: Callable[..., Any], count: int) -> list[float]:
+    """Return the seconds of each of the next tokens."""
+    return [side(**ADVANCE, count=1) for _ in range(count)]
 
 
 def whole_run(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
@@ -176,9 +188,10 @@ def stretches(side: Callable[..., float], cells: int) -> np.ndarray:
     found, done = np.zeros(2), 0
     for part in parts(cells, -(-cells // STRETCH), USUAL.tokens):
         before = part.start - done
-        counts = before, part.timed, part.cells - before - part.timed
-        seconds = [side(**ADVANCE, count=count) for count in counts]
-        found += sum(seconds), part.cells / part.timed * seconds[1]
+        seconds = side(**ADVANCE, count=before)
+        middle = tokens(side, part.timed)
+        seconds += sum(middle) + side(**ADVANCE, count=part.cells - before - part.timed)
+        found += seconds, part.cells * statistics.median(middle)
         done += part.cells
     return found
 
@@ -223,7 +236,8 @@ def measure(
             if full:
                 figures = whole_run(pair, name, rounds, cells)
             elif case.cond == 1:
-                timed = parts(cells, min(count.parts, cells), count.tokens)
+                each = count.tokens * (SINGLE if case.batch == 1 else 1)
+                timed = parts(cells, min(count.parts, cells), each)
                 figures = some_parts(pair, name, rounds, timed, count.part_seconds)
             else:
                 figures = passes(pair, name, rounds, cells, count)

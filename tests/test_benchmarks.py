@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -185,18 +186,27 @@ class Clock(Pair):
 PARTS = [Part(0, 4, 10), Part(20, 5, 50), Part(60, 5, 40)]
 
 
-def test_parts_of_the_originals_run_come_between_the_halves_of_ours():
+def turn(side: str, past: int, count: int) -> list[tuple[Any, ...]]:
+    ready = "begin" if side == "ours" else "prepare"
+    return [(side, ready, past), *count * [(side, "advance", 1)]]
+
+
+def test_each_side_begins_every_other_part():
     pair = Clock()
     figures = some_parts(pair, "celebahq_b1", 3, PARTS)
     assert figures == {"ours_s": 100.0, "original_s": 200.0, "spread": 0.0}
     assert pair.log == 3 * [
-        ("ours", "begin", 0), ("ours", "advance", 0), ("ours", "advance", 4),
-        ("original", "prepare", 0), ("original", "advance", 0), ("original", "advance", 4),
-        ("original", "prepare", 18), ("original", "advance", 2), ("original", "advance", 5),
-        ("original", "prepare", 58), ("original", "advance", 2), ("original", "advance", 5),
-        ("ours", "begin", 18), ("ours", "advance", 2), ("ours", "advance", 5),
-        ("ours", "begin", 58), ("ours", "advance", 2), ("ours", "advance", 5),
+        *turn("ours", 0, 4), *turn("original", 0, 4),
+        *turn("original", 17, 3 + 5), *turn("ours", 19, 1 + 5),
+        *turn("ours", 59, 1 + 5), *turn("original", 57, 3 + 5),
     ]  # fmt: skip
+
+
+def test_what_meets_one_token_does_not_stand_for_others(monkeypatch):
+    pair = Clock()
+    seconds = iter([50.0, 1.0, 1.0, 1.0, 100.0, 1.0])  # one warms up, five count
+    monkeypatch.setattr(pair, "ours", lambda do, **_: next(seconds) if do == "advance" else None)
+    assert some_parts(pair, "celebahq_b1", 1, PARTS[1:2])["ours_s"] == 50.0
 
 
 def test_a_run_of_several_samples_begins_in_processes_that_have_made_none(monkeypatch):
@@ -212,13 +222,16 @@ def test_a_run_of_several_samples_begins_in_processes_that_have_made_none(monkey
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("seconds", "tokens"), [(10.0, 5), (9.9, 4)])
-def test_long_parts_of_the_originals_run_end_after_few_tokens(seconds, tokens):
+@pytest.mark.parametrize(
+    ("seconds", "ours", "original"), [(10.0, 5, 5), (9.9, 5, 4), (4.9, 4, 3), (0.1, 3, 3)]
+)
+def test_long_parts_end_sooner(seconds, ours, original):
     pair = Clock()
     figures = some_parts(pair, "celebahq_b8", 1, PARTS, seconds)
     assert figures == {"ours_s": 100.0, "original_s": 200.0, "spread": None}
-    counts = [count for side, do, count in pair.log if (side, do) == ("original", "advance")]
-    assert counts == [0, 4, 2, tokens, 2, tokens]
+    counts = Counter((side, do) for side, do, _ in pair.log)
+    assert counts["ours", "advance"] == 4 + 2 * (1 + ours)
+    assert counts["original", "advance"] == 4 + 2 * (3 + original)
 
 
 def test_a_whole_run_of_the_originals_comes_between_the_halves_of_ours():
@@ -226,11 +239,12 @@ def test_a_whole_run_of_the_originals_comes_between_the_halves_of_ours():
     figures = whole_run(pair, "celebahq_b8", 1, 101)
     assert figures == {"ours_s": 101.0, "original_s": 202.0, "spread": None,
                        "parts_ours_s": 101.0, "parts_original_s": 202.0}  # fmt: skip
+    middle = 8 * [1]
     assert pair.log == [
         ("ours", "begin", 0), ("original", "prepare", 0),
-        *[("ours", "advance", count) for count in [21, 8, 21]],
-        *[("original", "advance", count) for count in [0, 21, 8, 21, 21, 8, 22]],
-        *[("ours", "advance", count) for count in [21, 8, 22]],
+        *[("ours", "advance", count) for count in [21, *middle, 21]],
+        *[("original", "advance", count) for count in [0, 21, *middle, 21, 21, *middle, 22]],
+        *[("ours", "advance", count) for count in [21, *middle, 22]],
     ]  # fmt: skip
 
 
@@ -254,10 +268,10 @@ def test_the_first_window_of_a_turn_does_not_count():
     figures = whole_run(pair, "sflckr_64x42", 1, 257)
     assert figures == {"ours_s": 257.0, "original_s": 514.0, "spread": None}
     advanced = [(side, count) for side, do, count in pair.log if do == "advance"]
-    turn = [
+    sums = [
         (side, sum(count for _, count in run)) for side, run in groupby(advanced, itemgetter(0))
     ]
-    assert turn == [("ours", 64), ("original", 129), ("ours", 128), ("original", 130), ("ours", 65)]
+    assert sums == [("ours", 64), ("original", 129), ("ours", 128), ("original", 130), ("ours", 65)]
 
 
 def tiny_side(monkeypatch, **case) -> Any:
