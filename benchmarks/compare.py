@@ -12,12 +12,12 @@ Both sides have the same weights (drawn by the tensors' names), the same shapes 
 same number of threads, and take turns. Transformers are timed token by token, without the VQGAN
 before and after. Without --full, but for one face, which is run whole where --quick is not given,
 a few parts of a run stand for all of it (benchmarks/plan.py): the median of consecutive steps in
-the middle of each quarter; for maps, passes of a few lengths on our side and windows, which cost the same for
-every token, on the original's; the first steps after a rest do not count. With --full every token
-is timed, at most 256 of the original's between the halves of ours, and a second line says what
-parts of the same run alone come to. Without --full the original's memory is that of a step before
-the last. It runs under PyTorch in its own environment: TAMING_REFERENCE_PYTHON or .venv-ref
-(`sh tools/run.sh test --all` makes it).
+the middle of each quarter; for maps, passes of a few lengths on our side and windows, which cost
+the same for every token, on the original's; the first steps after a rest do not count. With --full
+every token is timed, at most 256 of the original's between the halves of ours, and a second line
+says what parts of the same run alone come to. Without --full the original's memory is that of a
+step before the last. It runs under PyTorch in its own environment: TAMING_REFERENCE_PYTHON or
+.venv-ref (`sh tools/run.sh test --all` makes it).
 """
 
 from __future__ import annotations
