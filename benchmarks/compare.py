@@ -135,7 +135,8 @@ def one_part(
 ) -> float:
     """Return the seconds that a side takes for what a part of a run stands for.
 
-    The median of its tokens leaves out what meets a few of them, on this side alone.
+    The median of its tokens leaves out what meets a few of them, on this side alone; also the few
+    at which our cache joins its runs, which a whole run counts.
 
     Args:
         side: One of a pair.
