@@ -11,18 +11,20 @@
 Both sides have the same weights (drawn by the tensors' names), the same shapes of input and the
 same number of threads, and take turns. Transformers are timed token by token, without the VQGAN
 before and after. Without --full, but for one face, which is run whole where --quick is not given,
-a few parts of a run stand for all of it (benchmarks/plan.py): the median of consecutive steps in
-the middle of each quarter; for maps, passes of a few lengths on our side and windows, which cost
+a few parts of a run stand for all of it (benchmarks/plan.py): the mean of consecutive steps in the
+middle of each quarter; for maps, passes of a few lengths on our side and windows, which cost
 the same for every token, on the original's; the first steps after a rest do not count. With --full
 every token is timed, at most 256 of the original's between the halves of ours, and a second line
-says what parts of the same run alone come to. Without --full the original's memory is that of a
-step before the last. It runs under PyTorch in its own environment: TAMING_REFERENCE_PYTHON or
+says what --quick makes of the same run: on a shared machine, two runs minutes apart differ by what
+its neighbours do, so compare medians (--rounds 3). Without --full the original's memory is that of
+a step before the last. It runs under PyTorch in its own environment: TAMING_REFERENCE_PYTHON or
 .venv-ref (`sh tools/run.sh test --all` makes it).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -42,7 +44,6 @@ from benchmarks.cases import CASES, Case  # noqa: E402
 from benchmarks.pair import Pair, Times, machine, pairs, write  # noqa: E402
 from benchmarks.plan import (  # noqa: E402
     QUICK,
-    STRETCH,
     USUAL,
     Knots,
     Part,
@@ -57,8 +58,10 @@ WINDOW_SECONDS = 7.0  # of the original's windows, which stand for all
 # Tokens of a part that do not count: the original's take 1 to 2 GB, the first up to twice the time.
 OUR_WARMING, ORIGINAL_WARMING = 1, 3
 FEW_TOKENS = 3  # of a part whose tokens take long
-SINGLE = 2  # times as many tokens of one sample, which are short
-ADVANCE = {"do": "advance"}
+# Times as many tokens of ours for one sample: these are short and read the weights at the memory's
+# pace, which neighbours change for some tens of seconds.
+OUR_SINGLE = 4
+ONE_PASS = {"do": "one_pass"}
 
 Figures = Dict[str, Optional[float]]
 
@@ -87,12 +90,11 @@ def passes(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figu
     ours_s = 0.0
     windows: list[float] = []
     spreads: list[float] = []
-    one_pass = {"do": "one_pass"}
     pair.original("prepare", case=name)
     for shape, weight in mine.items():
         pair.ours("prepare", case=name, shape=list(shape))
-        original = ADVANCE if sum(windows) < WINDOW_SECONDS else None
-        times = pair.alternate(one_pass, original, rounds, count.long)
+        original = ONE_PASS if sum(windows) < WINDOW_SECONDS else None
+        times = pair.alternate(ONE_PASS, original, rounds, count.long)
         windows += times.original
         ours_s += weight * statistics.median(times.ours)
         spreads += [] if times.spread is None else [times.spread]
@@ -101,7 +103,12 @@ def passes(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figu
 
 
 def some_parts(
-    pair: Pair, name: str, rounds: int, timed: Sequence[Part], seconds: float = math.inf
+    pair: Pair,
+    name: str,
+    rounds: int,
+    ours: Sequence[Part],
+    original: Sequence[Part],
+    seconds: tuple[float, float] = (math.inf, math.inf),
 ) -> Figures:
     """Time parts of a run, which stand for all of it.
 
@@ -111,8 +118,9 @@ def some_parts(
         pair: The two sides.
         name: Case.
         rounds: How often.
-        timed: The parts.
-        seconds: How long a side may take for a part, unless that is less than a few tokens.
+        ours: The parts of ours.
+        original: As many of the original's.
+        seconds: How long each side may take for a part, unless that is less than a few tokens.
     """
     times = Times([], [])
     for _ in range(rounds):
@@ -122,10 +130,9 @@ def some_parts(
             (pair.original, "prepare", ORIGINAL_WARMING),
         )
         spent = np.zeros(2)
-        for number, part in enumerate(timed):
+        for number, both in enumerate(zip(ours, original)):
             for place in (0, 1) if number % 2 == 0 else (1, 0):
-                side, ready, warming = sides[place]
-                spent[place] += one_part(side, ready, warming, name, part, seconds)
+                spent[place] += one_part(*sides[place], name, both[place], seconds[place])
         times.ours.append(float(spent[0])), times.original.append(float(spent[1]))
     return summary(times)
 
@@ -135,8 +142,8 @@ def one_part(
 ) -> float:
     """Return the seconds that a side takes for what a part of a run stands for.
 
-    The median of its tokens leaves out what meets a few of them, on this side alone; also the few
-    at which our cache joins its runs, which a whole run counts.
+    The mean of its tokens stands for them: a median would leave out those at which our cache joins
+    its runs, 2 to 5 % of a whole run.
 
     Args:
         side: One of a pair.
@@ -148,53 +155,57 @@ def one_part(
     """
     warming = min(warming, part.start)
     side(ready, case=name, past=part.start - warming)
-    warm = tokens(side, warming)
-    within = int(min(part.timed, most / warm[-1])) if warm else part.timed
-    count = max(within, min(FEW_TOKENS, part.timed))
-    return part.cells * statistics.median(tokens(side, count))
+    warm = side("advance", count=warming)
+    count = tokens(part, warm, most)
+    return part.cells * statistics.mean(side("advance", count=count))
 
 
-def tokens(side: Callable[..., Any], count: int) -> list[float]:
-    """Return the seconds of each of the next tokens."""
-    return [side(**ADVANCE, count=1) for _ in range(count)]
+def tokens(part: Part, before: Sequence[float], most: float) -> int:
+    """Return how many tokens of a part are timed, for the seconds of those before it."""
+    within = int(min(part.timed, most / before[-1])) if before else part.timed
+    return max(within, min(FEW_TOKENS, part.timed))
+
+
+def of_same_run(seconds: Sequence[float], timed: Sequence[Part], most: float) -> float:
+    """Return what the parts of a run come to of which every token is timed."""
+    ends = [part.start + tokens(part, seconds[: part.start], most) for part in timed]
+    found = (statistics.mean(seconds[part.start : end]) for part, end in zip(timed, ends))
+    return sum(part.cells * each for part, each in zip(timed, found))
+
+
+def parts_of(case: Case, cells: int, count: Knots) -> list[list[Part]]:
+    """Return the parts of a run that are timed of ours, and those of the original."""
+    ours = count.tokens * (OUR_SINGLE if case.batch == 1 else 1)
+    return [parts(cells, min(count.parts, cells), timed) for timed in (ours, count.tokens)]
 
 
 def whole_run(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
     """Time every token of a run, the original's turns between the halves of ours.
 
     Neither side rests more often than that: for 20 seconds after one ours may take 15 % longer.
-    What the middles of stretches come to, were they to stand for all as without ``--full``, tells
-    the error of that from the machine's drifts.
+    What ``--quick`` makes of the same tokens tells its error from the machine's drifts.
     """
-    times, middles = Times([], []), Times([], [])
+    times, quick = Times([], []), Times([], [])
     grows = CASES[name].cond == 1  # windows all cost the same, but for the first after a rest
     for _ in range(rounds):
         pair.freshen(name)
         pair.ours("begin", case=name), pair.original("prepare", case=name)
-        ours, original = np.zeros(2), np.zeros(2)
+        ours: list[float] = []
+        original: list[float] = []
         for turn in turns(cells):
-            ours += stretches(pair.ours, turn // 2)
-            pair.original(**ADVANCE, count=0 if grows else 1)
-            original += stretches(pair.original, turn)
-            ours += stretches(pair.ours, turn - turn // 2)
-        for seen, ours_s, original_s in zip((times, middles), ours.tolist(), original.tolist()):
-            seen.ours.append(ours_s), seen.original.append(original_s)
-    alone = summary(middles)
-    by_parts = {"parts_ours_s": alone["ours_s"], "parts_original_s": alone["original_s"]}
-    return {**summary(times), **(by_parts if grows else {})}
-
-
-def stretches(side: Callable[..., float], cells: int) -> np.ndarray:
-    """Return the seconds of so many tokens, and what the middle ones of each stretch come to."""
-    found, done = np.zeros(2), 0
-    for part in parts(cells, -(-cells // STRETCH), USUAL.tokens):
-        before = part.start - done
-        seconds = side(**ADVANCE, count=before)
-        middle = tokens(side, part.timed)
-        seconds += sum(middle) + side(**ADVANCE, count=part.cells - before - part.timed)
-        found += seconds, part.cells * statistics.median(middle)
-        done += part.cells
-    return found
+            ours += pair.ours("advance", count=turn // 2)
+            pair.original("advance", count=0 if grows else 1)
+            original += pair.original("advance", count=turn)
+            ours += pair.ours("advance", count=turn - turn // 2)
+        times.ours.append(sum(ours)), times.original.append(sum(original))
+        if grows:
+            timed = zip((ours, original), parts_of(CASES[name], cells, QUICK), QUICK.part_seconds)
+            ours_s, original_s = itertools.starmap(of_same_run, timed)
+            quick.ours.append(ours_s), quick.original.append(original_s)
+    figures = summary(times)
+    if grows:
+        figures.update({f"quick_{key}": value for key, value in summary(quick).items()})
+    return figures
 
 
 def loading(pair: Pair, rounds: int) -> Figures:
@@ -237,9 +248,8 @@ def measure(
             if full:
                 figures = whole_run(pair, name, rounds, cells)
             elif case.cond == 1:
-                each = count.tokens * (SINGLE if case.batch == 1 else 1)
-                timed = parts(cells, min(count.parts, cells), each)
-                figures = some_parts(pair, name, rounds, timed, count.part_seconds)
+                timed = parts_of(case, cells, count)
+                figures = some_parts(pair, name, rounds, *timed, count.part_seconds)
             else:
                 figures = passes(pair, name, rounds, cells, count)
     peaks = {"ours_peak_mb": pair.ours("peak_mb"), "original_peak_mb": pair.original("peak_mb")}
@@ -256,12 +266,13 @@ def line(row: Mapping[str, Any]) -> str:
     )
 
 
-def middles_line(row: Mapping[str, Any]) -> str:
-    """Return what the middles of a whole run's stretches alone come to."""
-    ours, original = row["parts_ours_s"], row["parts_original_s"]
+def quick_line(row: Mapping[str, Any]) -> str:
+    """Return what ``--quick`` makes of a whole run."""
+    ours, original = row["quick_ours_s"], row["quick_original_s"]
+    far = original / ours / row["ratio"] - 1
     return (
-        f"  {row['case']} from {USUAL.tokens} tokens of each {STRETCH}: "
-        f"{ours:.2f} and {original:.2f} s, ratio {original / ours:.2f}"
+        f"  by --quick's parts of the same run: {ours:.2f} and {original:.2f} s, "
+        f"ratio {original / ours:.2f} ({far:+.0%})"
     )
 
 
@@ -295,8 +306,8 @@ def main() -> int:
         full = options.full or (CASES[name].whole and not options.quick)
         rows.append(measure(sides, name, rounds, full, options.cells, count))
         print(line(rows[-1]), flush=True)
-        if "parts_ours_s" in rows[-1]:
-            print(middles_line(rows[-1]), flush=True)
+        if "quick_ours_s" in rows[-1]:
+            print(quick_line(rows[-1]), flush=True)
     write(options.json, facts, rows)
     return 0
 

@@ -86,9 +86,9 @@ def ours() -> Side:
 class Silent:
     """Takes the place of a side that has crashed, while the other is measured."""
 
-    def __call__(self, do: str, **arguments: Any) -> float:
-        """Do nothing, and answer with a time that nobody uses."""
-        return 1.0
+    def __call__(self, do: str, **arguments: Any) -> float | list[float]:
+        """Do nothing, and answer with times that nobody uses."""
+        return [1.0] if do == "advance" else 1.0
 
 
 class Beside(Pair):

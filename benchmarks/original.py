@@ -112,10 +112,14 @@ class Original(Builder):
             del joined  # only now, as in a step: no other tensor must take its place
         self._tokens = torch.zeros((c.batch, 1), dtype=torch.long)
 
-    def advance(self, count: int = 1) -> float:
-        """Time the next tokens of the case that was prepared."""
+    def advance(self, count: int) -> list[float]:
+        """Time each of the next tokens of the case that was prepared."""
         next_token = self._window if self._case.cond > 1 else self._step
-        return seconds(lambda: [next_token() for _ in range(count)])
+        return [seconds(next_token) for _ in range(count)]
+
+    def one_pass(self) -> float:
+        """Time the next token alone."""
+        return self.advance(1)[0]
 
     def _window(self) -> None:
         """Do a token of scripts/sample_conditional.py: a pass over the whole window."""
@@ -160,5 +164,5 @@ def _draw(logits: torch.Tensor, top_k: int) -> torch.Tensor:
 
 if __name__ == "__main__":
     original = Original()
-    names = ("describe", "build", "reconstruct", "prepare", "advance", "save", "load")
+    names = ("describe", "build", "reconstruct", "prepare", "advance", "one_pass", "save", "load")
     serve({name: getattr(original, name) for name in names})

@@ -141,9 +141,9 @@ class Ours(Builder):
             self._past, self._pass = None, Pass(0, 0, 0, 0)
             self._run = _sample(self.model, CASES[case])
 
-    def advance(self, count: int) -> float:
-        """Time the next tokens of the run that has begun."""
-        return seconds(lambda: [next(self._run) for _ in range(count)])
+    def advance(self, count: int) -> list[float]:
+        """Time each of the next tokens of the run that has begun."""
+        return [seconds(lambda: next(self._run)) for _ in range(count)]
 
     def _grow(self) -> Iterator[None]:
         """Do the step that was prepared, and those that follow it."""

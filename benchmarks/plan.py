@@ -22,8 +22,8 @@ class Knots(NamedTuple):
     """How much is timed.
 
     For maps: how many lengths of our passes, by their kind (``representatives``). For other runs:
-    how many ``parts``, and consecutive ``tokens`` of each, of which a side does fewer where they
-    take ``part_seconds``.
+    how many ``parts``, and consecutive ``tokens`` of each, of which ours and the original do fewer
+    where they take ``part_seconds``.
 
     ``long`` is from how many seconds on the first call of a turn counts (a first call of 2 to 10
     seconds takes 5 to 15 % longer than the next).
@@ -34,13 +34,12 @@ class Knots(NamedTuple):
     several: int = 3
     parts: int = 4
     tokens: int = 8
-    part_seconds: float = math.inf
+    part_seconds: tuple[float, float] = (math.inf, math.inf)
     long: float = VERY_LONG
 
 
-USUAL, QUICK = Knots(), Knots(3, 3, 1, part_seconds=3.0, long=2.0)
+USUAL, QUICK = Knots(), Knots(3, 3, 1, part_seconds=(4.0, 3.0), long=2.0)
 TURN = 256  # tokens of a whole run after which the other side takes its turn
-STRETCH = 64  # tokens of a whole run for which the middle ones may stand
 
 
 class Part(NamedTuple):

@@ -141,9 +141,13 @@ class Port(Builder):
         pieces = [mge.Tensor(rng.standard_normal(shape, np.float32)) for _ in range(past)]
         self._case, self._step = c, At(self.model.transformer, pieces)
 
-    def advance(self, count: int = 1) -> float:
+    def advance(self, count: int) -> list[float]:
         """Time tokens of the case that was prepared; its past stays, as each draw may fail."""
-        return sum(self._token(self._case) for _ in range(count))
+        return [self._token(self._case) for _ in range(count)]
+
+    def one_pass(self) -> float:
+        """Time one token alone."""
+        return self._token(self._case)
 
     def _token(self, c: Case) -> float:
         """Time one token: a window, or a step of sample_with_past, again where its draw fails."""
@@ -204,6 +208,6 @@ class Port(Builder):
 
 if __name__ == "__main__":
     side = Port()
-    names = ("describe", "build", "reconstruct", "output", "prepare", "advance", "attempt", "save",
-             "load")  # fmt: skip
+    names = ("describe", "build", "reconstruct", "output", "prepare", "advance", "one_pass",
+             "attempt", "save", "load")  # fmt: skip
     serve({name: guarded(getattr(side, name)) for name in names})

@@ -4,9 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from itertools import groupby, islice
-from operator import itemgetter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.cases import CASES
-from benchmarks.compare import passes, some_parts, whole_run
+from benchmarks.compare import of_same_run, parts_of, passes, quick_line, some_parts, whole_run
 from benchmarks.pair import Pair, Side, Times, pairs
 from benchmarks.plan import (
     QUICK,
@@ -176,46 +174,47 @@ class Clock(Pair):
         pass
 
     def _side(self, name: str, each: float) -> Any:
-        def answer(do: str, case: str = "", past: int = 0, count: int = 0) -> float | None:
+        def answer(do: str, case: str = "", past: int = 0, count: int = 0) -> list[float] | None:
             self.log.append((name, do, count if do == "advance" else past))
-            return each * count if do == "advance" else None
+            return count * [each] if do == "advance" else None
 
         return answer
 
 
 PARTS = [Part(0, 4, 10), Part(20, 5, 50), Part(60, 5, 40)]
+LONGER = [Part(0, 8, 10), Part(18, 10, 50), Part(58, 10, 40)]
 
 
-def turn(side: str, past: int, count: int) -> list[tuple[Any, ...]]:
+def turn(side: str, past: int, warming: int, count: int) -> list[tuple[Any, ...]]:
     ready = "begin" if side == "ours" else "prepare"
-    return [(side, ready, past), *count * [(side, "advance", 1)]]
+    return [(side, ready, past), (side, "advance", warming), (side, "advance", count)]
 
 
 def test_each_side_begins_every_other_part():
     pair = Clock()
-    figures = some_parts(pair, "celebahq_b1", 3, PARTS)
+    figures = some_parts(pair, "celebahq_b1", 3, LONGER, PARTS)
     assert figures == {"ours_s": 100.0, "original_s": 200.0, "spread": 0.0}
     assert pair.log == 3 * [
-        *turn("ours", 0, 4), *turn("original", 0, 4),
-        *turn("original", 17, 3 + 5), *turn("ours", 19, 1 + 5),
-        *turn("ours", 59, 1 + 5), *turn("original", 57, 3 + 5),
+        *turn("ours", 0, 0, 8), *turn("original", 0, 0, 4),
+        *turn("original", 17, 3, 5), *turn("ours", 17, 1, 10),
+        *turn("ours", 57, 1, 10), *turn("original", 57, 3, 5),
     ]  # fmt: skip
 
 
-def test_what_meets_one_token_does_not_stand_for_others(monkeypatch):
+def test_all_tokens_of_a_part_count_but_those_that_warm_up(monkeypatch):
     pair = Clock()
-    seconds = iter([50.0, 1.0, 1.0, 1.0, 100.0, 1.0])  # one warms up, five count
-    monkeypatch.setattr(pair, "ours", lambda do, **_: next(seconds) if do == "advance" else None)
-    assert some_parts(pair, "celebahq_b1", 1, PARTS[1:2])["ours_s"] == 50.0
+    seconds = iter([50.0, 1.0, 1.0, 1.0, 6.0, 1.0])  # one warms up, five count
+    monkeypatch.setattr(pair, "ours", lambda do, count=0, **_: list(islice(seconds, count)))
+    assert some_parts(pair, "celebahq_b1", 1, PARTS[1:2], PARTS[1:2])["ours_s"] == 100.0
 
 
 def test_a_run_of_several_samples_begins_in_processes_that_have_made_none(monkeypatch):
     pair, starts = Clock(), []
     monkeypatch.setattr(pair, "renew", lambda: starts.append(len(pair.log)))
-    some_parts(pair, "celebahq_b1", 2, PARTS[:1])
-    some_parts(pair, "celebahq_b8", 1, PARTS[:1])
+    some_parts(pair, "celebahq_b1", 2, PARTS[:1], PARTS[:1])
+    some_parts(pair, "celebahq_b8", 1, PARTS[:1], PARTS[:1])
     assert not starts
-    some_parts(pair, "celebahq_b25", 2, PARTS[:1])
+    some_parts(pair, "celebahq_b25", 2, PARTS[:1], PARTS[:1])
     assert [pair.log[start : start + 4] for start in starts] == 2 * [
         [("ours", "build", 0), ("original", "build", 0),
          ("ours", "reset_peak", 0), ("original", "reset_peak", 0)]
@@ -227,40 +226,72 @@ def test_a_run_of_several_samples_begins_in_processes_that_have_made_none(monkey
 )
 def test_long_parts_end_sooner(seconds, ours, original):
     pair = Clock()
-    figures = some_parts(pair, "celebahq_b8", 1, PARTS, seconds)
+    figures = some_parts(pair, "celebahq_b8", 1, PARTS, PARTS, (seconds, seconds))
     assert figures == {"ours_s": 100.0, "original_s": 200.0, "spread": None}
-    counts = Counter((side, do) for side, do, _ in pair.log)
-    assert counts["ours", "advance"] == 4 + 2 * (1 + ours)
-    assert counts["original", "advance"] == 4 + 2 * (3 + original)
+    advanced = {
+        name: [count for side, do, count in pair.log if (side, do) == (name, "advance")]
+        for name in ("ours", "original")
+    }
+    assert advanced == {"ours": [0, 4, 1, ours, 1, ours],
+                        "original": [0, 4, 3, original, 3, original]}  # fmt: skip
+
+
+def test_short_tokens_of_ours_are_more():
+    timed = {name: [part[0].timed for part in parts_of(CASES[name], 256, QUICK)]
+             for name in ("celebahq_b1", "celebahq_b8", "celebahq_b25")}  # fmt: skip
+    assert timed == {"celebahq_b1": [32, 8], "celebahq_b8": [8, 8], "celebahq_b25": [8, 8]}
 
 
 def test_a_whole_run_of_the_originals_comes_between_the_halves_of_ours():
     pair = Clock()
     figures = whole_run(pair, "celebahq_b8", 1, 101)
-    assert figures == {"ours_s": 101.0, "original_s": 202.0, "spread": None,
-                       "parts_ours_s": 101.0, "parts_original_s": 202.0}  # fmt: skip
-    middle = 8 * [1]
+    seconds = {"ours_s": 101.0, "original_s": 202.0, "spread": None}
+    assert figures == {**seconds, **{f"quick_{key}": value for key, value in seconds.items()}}
     assert pair.log == [
-        ("ours", "begin", 0), ("original", "prepare", 0),
-        *[("ours", "advance", count) for count in [21, *middle, 21]],
-        *[("original", "advance", count) for count in [0, 21, *middle, 21, 21, *middle, 22]],
-        *[("ours", "advance", count) for count in [21, *middle, 22]],
+        ("ours", "begin", 0), ("original", "prepare", 0), ("ours", "advance", 50),
+        ("original", "advance", 0), ("original", "advance", 101), ("ours", "advance", 51),
     ]  # fmt: skip
 
 
-def test_what_the_middles_of_turns_come_to():
-    pair, done = Clock(), 0
+class Growing(Clock):
+    """Sides of which each token takes longer than the one before it, and some much longer."""
 
-    def later_is_longer(do: str, count: int = 0, **_: Any) -> float:
-        nonlocal done
-        seconds = float(sum(range(done, done + count)))
-        done += count if do == "advance" else 0
-        return seconds
+    def _side(self, name: str, each: float) -> Any:
+        place = 0
 
-    pair.ours = later_is_longer
-    figures = whole_run(pair, "celebahq_b8", 1, 256)
-    assert figures["ours_s"] == figures["parts_ours_s"] == sum(range(256))
-    assert figures["parts_original_s"] == 512.0
+        def answer(do: str, past: int = 0, count: int = 0, **_: Any) -> list[float]:
+            nonlocal place
+            place = past if do in ("begin", "prepare") else place + count
+            tokens = range(place - count, place) if do == "advance" else ()
+            return [each * (1 + k / 100 + 9 * (k % 7 == 0)) for k in tokens]
+
+        return answer
+
+
+@pytest.mark.parametrize("cells", [1, 3, 101, 256])
+@pytest.mark.parametrize("case", ["celebahq_b1", "celebahq_b8", "celebahq_b25"])
+def test_what_quick_makes_of_a_whole_run_is_what_it_finds_itself(case, cells):
+    whole = whole_run(Growing(), case, 1, cells)
+    timed = parts_of(CASES[case], cells, QUICK)
+    quick = some_parts(Growing(), case, 1, *timed, QUICK.part_seconds)
+    assert {key: whole[f"quick_{key}"] for key in quick} == quick
+    for side, each in (("ours_s", 1), ("original_s", 2)):
+        usual = [each * (1 + k / 100 + 9 * (k % 7 == 0)) for k in range(cells)]
+        assert whole[side] == pytest.approx(sum(usual))
+
+
+def test_parts_of_a_run_stand_for_all_of_it():
+    seconds = [1 + k / 100 for k in range(256)]
+    for timed in parts_of(CASES["celebahq_b1"], 256, QUICK):
+        assert of_same_run(seconds, timed, 1e9) == pytest.approx(sum(seconds), rel=0.005)
+        assert of_same_run(seconds, timed, 0.0) == pytest.approx(sum(seconds), rel=0.15)
+
+
+def test_how_far_off_quick_is():
+    row = {"ratio": 2.0, "quick_ours_s": 50.0, "quick_original_s": 95.0}
+    assert quick_line(row) == (
+        "  by --quick's parts of the same run: 50.00 and 95.00 s, ratio 1.90 (-5%)"
+    )
 
 
 def test_the_first_window_of_a_turn_does_not_count():
@@ -268,10 +299,10 @@ def test_the_first_window_of_a_turn_does_not_count():
     figures = whole_run(pair, "sflckr_64x42", 1, 257)
     assert figures == {"ours_s": 257.0, "original_s": 514.0, "spread": None}
     advanced = [(side, count) for side, do, count in pair.log if do == "advance"]
-    sums = [
-        (side, sum(count for _, count in run)) for side, run in groupby(advanced, itemgetter(0))
-    ]
-    assert sums == [("ours", 64), ("original", 129), ("ours", 128), ("original", 130), ("ours", 65)]
+    assert advanced == [
+        ("ours", 64), ("original", 1), ("original", 128), ("ours", 64),
+        ("ours", 64), ("original", 1), ("original", 129), ("ours", 65),
+    ]  # fmt: skip
 
 
 def tiny_side(monkeypatch, **case) -> Any:
@@ -315,7 +346,7 @@ def test_a_part_of_our_run_is_that_of_one_from_the_beginning(monkeypatch, batch)
     for past, count in [(10, 20), (40, 3), (43, 57), (50, 50)]:  # the last one begins anew
         made.clear()
         late.begin("tiny", past=past)
-        assert late.advance(count) > 0
+        assert min(late.advance(count)) > 0
         assert made == expected[past : past + count]
     assert runs(late) == runs(early)
 
@@ -385,21 +416,26 @@ def test_sides_take_turns_and_three_calls_of_a_turn_do_not_count():
 
 def test_windows_of_the_original_are_timed_until_they_last_seven_seconds():
     calls: list[str] = []
-    seconds = {"one_pass": [1.0], "advance": [9.0, 2.5, 2.0, 3.0, 2.5]}  # the first does not count
+    seconds = {"ours": [1.0], "original": [9.0, 2.5, 2.0, 3.0, 2.5]}  # the first does not count
 
     class Sides(Pair):
         def __init__(self) -> None:
-            self.ours = self.original = self.answer
+            self.ours, self.original = self.side("ours"), self.side("original")
 
-        def answer(self, do: str, **arguments: Any) -> float:
-            calls.append(do)
-            left = seconds.get(do, [0.0])
-            return left.pop(0) if len(left) > 1 else left[0]
+        def side(self, name: str) -> Any:
+            def answer(do: str, **arguments: Any) -> float | None:
+                if do != "one_pass":
+                    return None
+                calls.append(name)
+                left = seconds[name]
+                return left.pop(0) if len(left) > 1 else left[0]
+
+            return answer
 
     figures = passes(Sides(), "sflckr_64x42", 1, 100, QUICK)
     assert figures["original_s"] == pytest.approx(100 * 2.5)  # the median of 2.5, 2 and 3
-    assert calls.count("advance") == 4
-    assert calls.count("one_pass") > 4
+    assert calls.count("original") == 4
+    assert calls.count("ours") > 4
     ours = our_passes(CASES["sflckr_64x42"], 100)
     assert figures["ours_s"] == pytest.approx(sum(ours.values()))
 

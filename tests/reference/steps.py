@@ -36,7 +36,7 @@ def main() -> None:
     side.prepare("tiny")
     rows = []
     for _ in range(LENGTH):
-        side.advance()
+        side.advance(1)
         rows.append(side._tokens[:, 0].tolist())
     ours = [list(row) for row in zip(*rows)]
     side.prepare("tiny", 0)
