@@ -5,8 +5,9 @@
 
 The table of models comes from the zoo, that of parity from benchmarks/parity.json
 (`python tools/parity.py --full --json > benchmarks/parity.json`), that of speed from
-benchmarks/compare.json (`python benchmarks/compare.py --json benchmarks/compare.json`),
-and that of the first port from benchmarks/first_port.json
+benchmarks/compare.json (`python benchmarks/compare.py --json benchmarks/compare.json`), that of
+whole runs from benchmarks/full.json (the same with `--full` and its cases), and that of the first
+port from benchmarks/first_port.json
 (`python benchmarks/first_port.py --port FOLDER --json benchmarks/first_port.json`).
 """
 
@@ -26,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 READMES = ("README.md", "README.zh-CN.md")
 PARITY = ROOT / "benchmarks" / "parity.json"
 SPEED = ROOT / "benchmarks" / "compare.json"
+FULL = ROOT / "benchmarks" / "full.json"
 FIRST_PORT = ROOT / "benchmarks" / "first_port.json"
 
 
@@ -86,6 +88,19 @@ def speed() -> str:
     return "\n".join(lines)
 
 
+def whole() -> str:
+    """Return the table of the recorded whole runs, and of what few of their tokens come to."""
+    names = "ours, s", "original, s", "ratio"
+    lines = [row("case", *names, *(f"`--quick`: {name}" for name in names)), row(*["---"] * 7)]
+    for case in json.loads(FULL.read_text(encoding="utf-8"))["cases"]:
+        cells = []
+        for way in ("", "quick_"):
+            ours, original = case[way + "ours_s"], case[way + "original_s"]
+            cells += [f"{ours:.1f}", f"{original:.1f}", f"{original / ours:.2f}"]
+        lines.append(row(f"`{case['case']}`", *cells))
+    return "\n".join(lines)
+
+
 def first_port() -> str:
     """Return the table of the recorded benchmark beside MegEngine/Models' port."""
     header = "case", "ours, s", "first port, s", "ratio", "ours, MB", "first port, MB"
@@ -106,6 +121,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "models": models,
     "parity": parity,
     "speed": speed,
+    "whole": whole,
     "first port": first_port,
 }
 
