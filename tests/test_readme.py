@@ -229,7 +229,7 @@ def test_both_languages_say_the_same() -> None:
     for language in ("python", "sh"):
         assert blocks(ENGLISH, language) == blocks(CHINESE, language)
     assert tables(ENGLISH) == tables(CHINESE)
-    assert len(tables(ENGLISH)) == 4
+    assert len(tables(ENGLISH)) == 5
     assert sorted(set(spans(ENGLISH))) == sorted(set(spans(CHINESE)))
     assert links(ENGLISH) - {"README.zh-CN.md"} == links(CHINESE) - {"README.md"}
     levels = [re.findall(r"^#+(?= )", text, re.M) for text in (ENGLISH, CHINESE)]
