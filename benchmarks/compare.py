@@ -143,7 +143,7 @@ def one_part(
     """Return the seconds that a side takes for what a part of a run stands for.
 
     The mean of its tokens stands for them: a median would leave out those at which our cache joins
-    its runs, 2 to 5 % of a whole run.
+    its runs, which a whole run counts.
 
     Args:
         side: One of a pair.
