@@ -5,6 +5,7 @@
                                                       without the unbounded caches
     python benchmarks/compare.py --full               whole pictures: hours
     python benchmarks/compare.py --full --cells 640   their first 640 cells (ten rows of a map)
+    python benchmarks/compare.py --quick --full       both by turns: how far they are apart
     python benchmarks/compare.py --case drin_256      one case
     python benchmarks/compare.py --json FILE          figures for the README's table
 
@@ -15,10 +16,10 @@ a few parts of a run stand for all of it (benchmarks/plan.py): the mean of conse
 middle of each quarter; for maps, passes of a few lengths on our side and windows, which cost
 the same for every token, on the original's; the first steps after a rest do not count. With --full
 every token is timed, at most 256 of the original's between the halves of ours, and a second line
-says what --quick makes of the same run: on a shared machine, two runs minutes apart differ by what
-its neighbours do, so compare medians (--rounds 3). Without --full the original's memory is that of
-a step before the last. It runs under PyTorch in its own environment: TAMING_REFERENCE_PYTHON or
-.venv-ref (`sh tools/run.sh test --all` makes it).
+says what --quick's parts make of the same run: on a shared machine, two runs minutes apart differ
+by what its neighbours do, so --quick --full is for medians (--rounds 5). Without --full the
+original's memory is that of a step before the last. It runs under PyTorch in its own environment:
+TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test --all` makes it).
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ FEW_TOKENS = 3  # of a part whose tokens take long
 # pace, which neighbours change for some tens of seconds.
 OUR_SINGLE = 4
 ONE_PASS = {"do": "one_pass"}
+SIDES = "ours_s", "original_s"
 
 Figures = Dict[str, Optional[float]]
 
@@ -137,6 +139,14 @@ def some_parts(
     return summary(times)
 
 
+def in_part(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figures:
+    """Time some of a transformer's run, which stands for all of it."""
+    if CASES[name].cond > 1:
+        return passes(pair, name, rounds, cells, count)
+    timed = parts_of(CASES[name], cells, count)
+    return some_parts(pair, name, rounds, *timed, count.part_seconds)
+
+
 def one_part(
     side: Callable[..., Any], ready: str, warming: int, name: str, part: Part, most: float
 ) -> float:
@@ -183,9 +193,9 @@ def whole_run(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
     """Time every token of a run, the original's turns between the halves of ours.
 
     Neither side rests more often than that: for 20 seconds after one ours may take 15 % longer.
-    What ``--quick`` makes of the same tokens tells its error from the machine's drifts.
+    What ``--quick``'s parts make of the same tokens tells their error from the machine's drifts.
     """
-    times, quick = Times([], []), Times([], [])
+    times, some = Times([], []), Times([], [])
     grows = CASES[name].cond == 1  # windows all cost the same, but for the first after a rest
     for _ in range(rounds):
         pair.freshen(name)
@@ -201,11 +211,35 @@ def whole_run(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
         if grows:
             timed = zip((ours, original), parts_of(CASES[name], cells, QUICK), QUICK.part_seconds)
             ours_s, original_s = itertools.starmap(of_same_run, timed)
-            quick.ours.append(ours_s), quick.original.append(original_s)
+            some.ours.append(ours_s), some.original.append(original_s)
     figures = summary(times)
     if grows:
-        figures.update({f"quick_{key}": value for key, value in summary(quick).items()})
+        figures.update({f"parts_{key}": value for key, value in summary(some).items()})
     return figures
+
+
+def by_turns(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
+    """Time a run whole and as ``--quick`` does, each in fresh processes, as two commands would.
+
+    Each way begins every other round, so that drifts of the machine meet both.
+    """
+    found: list[Figures] = []
+    for number in range(rounds):
+        row: Figures = {}
+        for quick in (True, False) if number % 2 == 0 else (False, True):
+            if quick:
+                figures = in_part(pair, name, 1, cells, QUICK)
+                row.update({f"quick_{key}": value for key, value in figures.items()})
+            else:
+                row.update(whole_run(pair, name, 1, cells))
+            pair.stirred = True
+        found.append(row)
+    merged: Figures = {}
+    for way in ("", "parts_", "quick_"):
+        if way + "ours_s" in found[0]:
+            sides = ([float(row[way + side] or 0) for row in found] for side in SIDES)
+            merged.update({way + key: value for key, value in summary(Times(*sides)).items()})
+    return merged
 
 
 def loading(pair: Pair, rounds: int) -> Figures:
@@ -234,7 +268,7 @@ def measure(
     most: int | None = None,
     count: Knots = USUAL,
 ) -> dict[str, Any]:
-    """Measure one case; ``most`` is how many cells of it, ``None`` all."""
+    """Measure one case: ``most`` cells of it, all for ``None``; ``full`` and ``QUICK`` by turns."""
     case: Case = CASES[name]
     if name.startswith("load_"):
         figures = loading(pair, rounds)
@@ -245,13 +279,12 @@ def measure(
             figures = vqgan(pair, name, rounds, count)
         else:
             cells = min(most or 10**9, case.shape[0] * case.shape[1])
-            if full:
+            if full and count is QUICK:
+                figures = by_turns(pair, name, rounds, cells)
+            elif full:
                 figures = whole_run(pair, name, rounds, cells)
-            elif case.cond == 1:
-                timed = parts_of(case, cells, count)
-                figures = some_parts(pair, name, rounds, *timed, count.part_seconds)
             else:
-                figures = passes(pair, name, rounds, cells, count)
+                figures = in_part(pair, name, rounds, cells, count)
     peaks = {"ours_peak_mb": pair.ours("peak_mb"), "original_peak_mb": pair.original("peak_mb")}
     ratio = figures["original_s"] / figures["ours_s"]
     return {"case": name, **figures, "ratio": ratio, **peaks}
@@ -266,14 +299,25 @@ def line(row: Mapping[str, Any]) -> str:
     )
 
 
-def quick_line(row: Mapping[str, Any]) -> str:
-    """Return what ``--quick`` makes of a whole run."""
-    ours, original = row["quick_ours_s"], row["quick_original_s"]
-    far = original / ours / row["ratio"] - 1
-    return (
-        f"  by --quick's parts of the same run: {ours:.2f} and {original:.2f} s, "
-        f"ratio {original / ours:.2f} ({far:+.0%})"
-    )
+WAYS = {
+    "parts_": "by --quick's parts of the same run",
+    "quick_": "by --quick, by turns with it",
+}
+
+
+def far_off(row: Mapping[str, Any]) -> list[str]:
+    """Return what else was found of a whole run, and how far that is from it: a line each."""
+    lines = []
+    for way, words in WAYS.items():
+        if way + "ours_s" in row:
+            ours, original = (row[way + side] for side in SIDES)
+            far = original / ours / row["ratio"] - 1
+            spread = row[way + "spread"]
+            lines.append(
+                f"  {words}: {ours:.2f} and {original:.2f} s, ratio {original / ours:.2f} "
+                f"({far:+.0%})" + ("" if spread is None else f", spread {spread:.0%}")
+            )
+    return lines
 
 
 def main() -> int:
@@ -305,9 +349,7 @@ def main() -> int:
     for sides, name in pairs(pair, lambda: Pair(options.python), options.case or usual):
         full = options.full or (CASES[name].whole and not options.quick)
         rows.append(measure(sides, name, rounds, full, options.cells, count))
-        print(line(rows[-1]), flush=True)
-        if "quick_ours_s" in rows[-1]:
-            print(quick_line(rows[-1]), flush=True)
+        print("\n".join([line(rows[-1]), *far_off(rows[-1])]), flush=True)
     write(options.json, facts, rows)
     return 0
 

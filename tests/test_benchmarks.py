@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 
 from benchmarks.cases import CASES
-from benchmarks.compare import of_same_run, parts_of, passes, quick_line, some_parts, whole_run
+from benchmarks.compare import (
+    by_turns,
+    far_off,
+    in_part,
+    of_same_run,
+    parts_of,
+    passes,
+    some_parts,
+    whole_run,
+)
 from benchmarks.pair import Pair, Side, Times, pairs
 from benchmarks.plan import (
     QUICK,
@@ -246,7 +255,7 @@ def test_a_whole_run_of_the_originals_comes_between_the_halves_of_ours():
     pair = Clock()
     figures = whole_run(pair, "celebahq_b8", 1, 101)
     seconds = {"ours_s": 101.0, "original_s": 202.0, "spread": None}
-    assert figures == {**seconds, **{f"quick_{key}": value for key, value in seconds.items()}}
+    assert figures == {**seconds, **{f"parts_{key}": value for key, value in seconds.items()}}
     assert pair.log == [
         ("ours", "begin", 0), ("original", "prepare", 0), ("ours", "advance", 50),
         ("original", "advance", 0), ("original", "advance", 101), ("ours", "advance", 51),
@@ -272,9 +281,8 @@ class Growing(Clock):
 @pytest.mark.parametrize("case", ["celebahq_b1", "celebahq_b8", "celebahq_b25"])
 def test_what_quick_makes_of_a_whole_run_is_what_it_finds_itself(case, cells):
     whole = whole_run(Growing(), case, 1, cells)
-    timed = parts_of(CASES[case], cells, QUICK)
-    quick = some_parts(Growing(), case, 1, *timed, QUICK.part_seconds)
-    assert {key: whole[f"quick_{key}"] for key in quick} == quick
+    quick = in_part(Growing(), case, 1, cells, QUICK)
+    assert {key: whole[f"parts_{key}"] for key in quick} == quick
     for side, each in (("ours_s", 1), ("original_s", 2)):
         usual = [each * (1 + k / 100 + 9 * (k % 7 == 0)) for k in range(cells)]
         assert whole[side] == pytest.approx(sum(usual))
@@ -288,10 +296,59 @@ def test_parts_of_a_run_stand_for_all_of_it():
 
 
 def test_how_far_off_quick_is():
-    row = {"ratio": 2.0, "quick_ours_s": 50.0, "quick_original_s": 95.0}
-    assert quick_line(row) == (
-        "  by --quick's parts of the same run: 50.00 and 95.00 s, ratio 1.90 (-5%)"
-    )
+    row = {"ratio": 2.0, "ours_s": 50.0, "original_s": 100.0}
+    row.update(parts_ours_s=50.0, parts_original_s=95.0, parts_spread=None)
+    parts = "  by --quick's parts of the same run: 50.00 and 95.00 s, ratio 1.90 (-5%)"
+    assert far_off(row) == [parts]
+    row.update(quick_ours_s=50.0, quick_original_s=103.0, quick_spread=0.071)
+    turns = "  by --quick, by turns with it: 50.00 and 103.00 s, ratio 2.06 (+3%), spread 7%"
+    assert far_off(row) == [parts, turns]
+
+
+@pytest.mark.parametrize(("case", "cells"), [("celebahq_b1", 101), ("drin_256", 20)])
+def test_whole_runs_and_quick_take_turns_in_fresh_processes(monkeypatch, case, cells):
+    calls: list[tuple[str, bool]] = []
+
+    def timed(way: str, seconds: list[tuple[float, float]]) -> Any:
+        def once(pair: Pair, name: str, rounds: int, most: int, *count: Any) -> dict[str, Any]:
+            assert (name, rounds, most) == (case, 1, cells)
+            assert list(count) == ([QUICK] if way == "quick" else [])
+            calls.append((way, pair.stirred))
+            ours, original = seconds.pop(0)
+            return {"ours_s": ours, "original_s": original, "spread": None}
+
+        return once
+
+    whole, quick = [(1.0, 4.0), (3.0, 3.0), (2.0, 5.0)], [(7.0, 7.0), (9.0, 9.0), (8.0, 9.9)]
+    monkeypatch.setattr("benchmarks.compare.whole_run", timed("whole", whole))
+    monkeypatch.setattr("benchmarks.compare.in_part", timed("quick", quick))
+    figures = by_turns(Clock(), case, 3, cells)
+    ways = "quick", "whole", "whole", "quick", "quick", "whole"
+    assert calls == [(way, number > 0) for number, way in enumerate(ways)]
+    assert figures == {
+        "ours_s": 2.0, "original_s": 4.0, "spread": 1.0,
+        "quick_ours_s": 8.0, "quick_original_s": 9.0,
+        "quick_spread": pytest.approx(2.9 / 9.0),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "cells"), [("celebahq_b8", 101), ("drin_256", 20)])
+def test_by_turns_both_ways_find_what_each_finds_alone(case, cells):
+    figures = by_turns(Steady(), case, 2, cells)
+    for key, value in whole_run(Steady(), case, 1, cells).items():
+        assert figures[key] == (0.0 if key.endswith("spread") else pytest.approx(value))
+    for key, value in in_part(Steady(), case, 1, cells, QUICK).items():
+        assert figures[f"quick_{key}"] == (0.0 if key == "spread" else pytest.approx(value))
+
+
+class Steady(Clock):
+    """Sides whose tokens and passes all take the same."""
+
+    def _side(self, name: str, each: float) -> Any:
+        def answer(do: str, count: int = 0, **_: Any) -> Any:
+            return each if do == "one_pass" else count * [each]
+
+        return answer
 
 
 def test_the_first_window_of_a_turn_does_not_count():
