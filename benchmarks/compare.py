@@ -5,7 +5,7 @@
                                                       without the unbounded caches
     python benchmarks/compare.py --full               whole pictures: hours
     python benchmarks/compare.py --full --cells 640   their first 640 cells (ten rows of a map)
-    python benchmarks/compare.py --quick --full       both by turns: how far they are apart
+    python benchmarks/compare.py --quick --full       --quick before and after each whole run
     python benchmarks/compare.py --case drin_256      one case
     python benchmarks/compare.py --json FILE          figures for the README's table
 
@@ -17,9 +17,9 @@ middle of each quarter; for maps, passes of a few lengths on our side and window
 the same for every token, on the original's; the first steps after a rest do not count. With --full
 every token is timed, at most 256 of the original's between the halves of ours, and a second line
 says what --quick's parts make of the same run: on a shared machine, two runs minutes apart differ
-by what its neighbours do, so --quick --full is for medians (--rounds 5). Without --full the
-original's memory is that of a step before the last. It runs under PyTorch in its own environment:
-TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test --all` makes it).
+by what its neighbours do, so --quick --full is for medians (--rounds 3). With --quick
+the original's memory is that of a step before the last. It runs under PyTorch in its own
+environment: TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test --all` makes it).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -64,8 +64,12 @@ FEW_TOKENS = 3  # of a part whose tokens take long
 OUR_SINGLE = 4
 ONE_PASS = {"do": "one_pass"}
 SIDES = "ours_s", "original_s"
+WAYS = {  # of finding what a whole run takes, by what their figures' names begin with
+    "parts_": "by --quick's parts of the same run",
+    "quick_": "by --quick, by turns with it",
+}
 
-Figures = Dict[str, Optional[float]]
+Figures = Dict[str, Any]  # seconds of both sides, and "spread", which is None for one round
 
 
 def vqgan(pair: Pair, name: str, rounds: int, count: Knots) -> Figures:
@@ -219,27 +223,29 @@ def whole_run(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
 
 
 def by_turns(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
-    """Time a run whole and as ``--quick`` does, each in fresh processes, as two commands would.
+    """Time whole runs, and before and after each what ``--quick`` does.
 
-    Each way begins every other round, so that drifts of the machine meet both.
+    Each begins in fresh processes, as a command of its own would; drifts of the machine meet both.
     """
-    found: list[Figures] = []
-    for number in range(rounds):
-        row: Figures = {}
-        for quick in (True, False) if number % 2 == 0 else (False, True):
+    found: dict[str, Times] = {}
+    for _ in range(rounds):
+        for quick in (True, False, True):
             if quick:
-                figures = in_part(pair, name, 1, cells, QUICK)
-                row.update({f"quick_{key}": value for key, value in figures.items()})
+                once = in_part(pair, name, 1, cells, QUICK)
+                figures = {f"quick_{key}": value for key, value in once.items()}
             else:
-                row.update(whole_run(pair, name, 1, cells))
+                figures = whole_run(pair, name, 1, cells)
+            for way in ("", *WAYS):
+                if way + "ours_s" in figures:
+                    ours, original = (figures[way + side] for side in SIDES)
+                    times = found.setdefault(way, Times([], []))
+                    times.ours.append(ours), times.original.append(original)
+                    words = WAYS.get(way, "whole")
+                    print(f"  {name}: {ours:.2f} and {original:.2f} s {words}", file=sys.stderr)
             pair.stirred = True
-        found.append(row)
-    merged: Figures = {}
-    for way in ("", "parts_", "quick_"):
-        if way + "ours_s" in found[0]:
-            sides = ([float(row[way + side] or 0) for row in found] for side in SIDES)
-            merged.update({way + key: value for key, value in summary(Times(*sides)).items()})
-    return merged
+    return {
+        way + key: value for way, times in found.items() for key, value in summary(times).items()
+    }
 
 
 def loading(pair: Pair, rounds: int) -> Figures:
@@ -297,12 +303,6 @@ def line(row: Mapping[str, Any]) -> str:
         f"| {row['case']} | {row['ours_s']:.2f} | {row['original_s']:.2f} | {row['ratio']:.2f} "
         f"| {row['ours_peak_mb']:.0f} | {row['original_peak_mb']:.0f} | {spread} |"
     )
-
-
-WAYS = {
-    "parts_": "by --quick's parts of the same run",
-    "quick_": "by --quick, by turns with it",
-}
 
 
 def far_off(row: Mapping[str, Any]) -> list[str]:
