@@ -6,7 +6,7 @@
 The table of models comes from the zoo, that of parity from benchmarks/parity.json
 (`python tools/parity.py --full --json > benchmarks/parity.json`), that of speed from
 benchmarks/compare.json (`python benchmarks/compare.py --json benchmarks/compare.json`), that of
-whole runs from benchmarks/full.json (the same with `--full` and its cases), and that of the first
+whole runs from benchmarks/full.json (the same with `--quick --full`), and that of the first
 port from benchmarks/first_port.json
 (`python benchmarks/first_port.py --port FOLDER --json benchmarks/first_port.json`).
 """
@@ -89,15 +89,17 @@ def speed() -> str:
 
 
 def whole() -> str:
-    """Return the table of the recorded whole runs, and of what few of their tokens come to."""
+    """Return the table of the recorded whole runs, and of ``--quick`` by turns with them."""
     names = "ours, s", "original, s", "ratio"
-    lines = [row("case", *names, *(f"`--quick`: {name}" for name in names)), row(*["---"] * 7)]
+    header = *names, *(f"`--quick`: {name}" for name in names), "apart"
+    lines = [row("case", *header), row(*["---"] * 8)]
     for case in json.loads(FULL.read_text(encoding="utf-8"))["cases"]:
-        cells = []
+        cells, ratios = [], []
         for way in ("", "quick_"):
             ours, original = case[way + "ours_s"], case[way + "original_s"]
-            cells += [f"{ours:.1f}", f"{original:.1f}", f"{original / ours:.2f}"]
-        lines.append(row(f"`{case['case']}`", *cells))
+            ratios.append(original / ours)
+            cells += [f"{ours:.1f}", f"{original:.1f}", f"{ratios[-1]:.2f}"]
+        lines.append(row(f"`{case['case']}`", *cells, f"{ratios[1] / ratios[0] - 1:+.0%}"))
     return "\n".join(lines)
 
 
