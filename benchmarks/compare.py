@@ -146,6 +146,7 @@ def some_parts(
 def in_part(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figures:
     """Time some of a transformer's run, which stands for all of it."""
     if CASES[name].cond > 1:
+        pair.freshen(name)
         return passes(pair, name, rounds, cells, count)
     timed = parts_of(CASES[name], cells, count)
     return some_parts(pair, name, rounds, *timed, count.part_seconds)

@@ -97,6 +97,7 @@ class Pair:
         """Put fresh processes in the place of both."""
         self.close()
         self._start()
+        self.timed = False
         self.both("describe")
 
     def freshen(self, case: str) -> None:

@@ -334,8 +334,11 @@ def test_whole_runs_and_quick_take_turns_in_fresh_processes(monkeypatch, capsys,
 
 
 @pytest.mark.parametrize(("case", "cells"), [("celebahq_b8", 101), ("drin_256", 20)])
-def test_by_turns_both_ways_find_what_each_finds_alone(case, cells):
-    figures = by_turns(Steady(), case, 2, cells)
+def test_by_turns_both_ways_find_what_each_finds_alone(monkeypatch, case, cells):
+    pair, renewed = Steady(), []
+    monkeypatch.setattr(pair, "renew", lambda: renewed.append(case))
+    figures = by_turns(pair, case, 2, cells)
+    assert renewed == 5 * [case]
     for key, value in whole_run(Steady(), case, 1, cells).items():
         assert figures[key] == (0.0 if key.endswith("spread") else pytest.approx(value))
     for key, value in in_part(Steady(), case, 1, cells, QUICK).items():
@@ -552,6 +555,16 @@ def test_the_next_processes_start_while_a_network_is_built_and_get_its_memory_wa
     second = ["describe 1", "close 0", "start 2", "build 1", "describe 2", "gumbel_256"]
     last = ["describe 2", "close 1", "build 2", "drin_256", "close 2"]
     assert log == first + same + second + last
+
+
+def test_fresh_processes_have_not_been_timed(monkeypatch):
+    log: list[str] = []
+    pair = Noted(log)
+    monkeypatch.setattr(pair, "_start", lambda: log.append("start"))
+    pair.timed = True
+    pair.renew()
+    assert not pair.timed
+    assert log == ["start 0", "close 0", "start", "describe 0"]
 
 
 def state(process: int) -> str:
