@@ -4,9 +4,9 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 import numpy as np
 import pytest
@@ -475,30 +475,49 @@ def test_sides_take_turns_and_three_calls_of_a_turn_do_not_count():
     assert (times.ours, times.original) == ([0.78, 1.0], [0.8, 0.8])
 
 
-def test_windows_of_the_original_are_timed_until_they_last_seven_seconds():
-    calls: list[str] = []
-    seconds = {"ours": [1.0], "original": [9.0, 2.5, 2.0, 3.0, 2.5]}  # the first does not count
+class Windows(Pair):
+    """Sides of which the original's first window takes ``warm`` seconds, and notes of their use."""
 
-    class Sides(Pair):
-        def __init__(self) -> None:
-            self.ours, self.original = self.side("ours"), self.side("original")
+    def __init__(self, warm: float, ours: Iterator[float]) -> None:
+        self.calls: list[str] = []
+        self._warm, self._passes = warm, ours
+        self.original = self._original
 
-        def side(self, name: str) -> Any:
-            def answer(do: str, **arguments: Any) -> float | None:
-                if do != "one_pass":
-                    return None
-                calls.append(name)
-                left = seconds[name]
-                return left.pop(0) if len(left) > 1 else left[0]
+    def ours(self, do: str, **_: Any) -> float | None:
+        self.calls.append(do)
+        return next(self._passes) if do == "one_pass" else None
 
-            return answer
+    def _original(self, do: str, count: int = 0, **_: Any) -> list[float]:
+        self.calls.append(f"windows {count}")
+        return [self._warm] if count == 1 else [2.5, 2.0, 9.0, 3.0, 2.5][:count]
 
-    figures = passes(Sides(), "sflckr_64x42", 1, 100, QUICK)
-    assert figures["original_s"] == pytest.approx(100 * 2.5)  # the median of 2.5, 2 and 3
-    assert calls.count("original") == 4
-    assert calls.count("ours") > 4
-    ours = our_passes(CASES["sflckr_64x42"], 100)
+
+def test_windows_of_the_original_are_timed_in_a_row_between_our_passes():
+    pair = Windows(2.4, repeat(1.0))
+    figures = passes(pair, "sflckr_64x42", 1, 2688, QUICK)
+    assert figures["original_s"] == pytest.approx(2688 * 2.5)  # the median of five, for 12 seconds
+    ours = our_passes(CASES["sflckr_64x42"])
     assert figures["ours_s"] == pytest.approx(sum(ours.values()))
+    assert figures["spread"] is None
+    lengths = len(representatives(ours, QUICK))
+    assert pair.calls.count("prepare") == lengths
+    first = pair.calls.index("windows 0")
+    assert pair.calls[first : first + 3] == ["windows 0", "windows 1", "windows 5"]
+    assert pair.calls[:first].count("prepare") == lengths // 2
+
+
+def test_few_lengths_of_ours_are_timed_before_and_after_the_windows_of_each_round():
+    # Each pass first warms up, then is timed: a second before the windows, two after them.
+    once = [0.0, 1.0] * 4 + [0.0, 2.0] * 4
+    pair = Windows(20.0, iter(once + [2 * each for each in once]))
+    figures = passes(pair, "drin_256", 2, 256, QUICK)
+    passes_made = sum(our_passes(CASES["drin_256"]).values())
+    assert figures["ours_s"] == pytest.approx(passes_made * (1.5 + 3.0) / 2)
+    assert figures["original_s"] == pytest.approx(256 * 20.0)  # the only one
+    assert figures["spread"] == pytest.approx((3.0 - 1.5) / 2.25)
+    assert [call for call in pair.calls if call.startswith("windows")] == 2 * [
+        "windows 0", "windows 1", "windows 1"
+    ]  # fmt: skip
 
 
 def test_calls_count_after_six_seconds():
