@@ -117,10 +117,6 @@ class Original(Builder):
         next_token = self._window if self._case.cond > 1 else self._step
         return [seconds(next_token) for _ in range(count)]
 
-    def one_pass(self) -> float:
-        """Time the next token alone."""
-        return self.advance(1)[0]
-
     def _window(self) -> None:
         """Do a token of scripts/sample_conditional.py: a pass over the whole window."""
         tokens = torch.randint(0, 1024, (self._case.batch, 2 * 256 - 1))
@@ -164,5 +160,5 @@ def _draw(logits: torch.Tensor, top_k: int) -> torch.Tensor:
 
 if __name__ == "__main__":
     original = Original()
-    names = ("describe", "build", "reconstruct", "prepare", "advance", "one_pass", "save", "load")
+    names = ("describe", "build", "reconstruct", "prepare", "advance", "save", "load")
     serve({name: getattr(original, name) for name in names})

@@ -94,9 +94,13 @@ class Pair:
         self.original = Side(self._reference, "original.py")
 
     def renew(self) -> None:
-        """Put fresh processes in the place of both."""
+        """Put fresh processes in the place of both: those that have started, if there are."""
         self.close()
-        self._start()
+        if self.following is None:
+            self._start()
+        else:
+            self.ours, self.original = self.following.ours, self.following.original
+            self.following._start()
         self.timed = False
         self.both("describe")
 

@@ -38,7 +38,7 @@ class Knots(NamedTuple):
     long: float = VERY_LONG
 
 
-USUAL, QUICK = Knots(), Knots(3, 3, 1, part_seconds=(4.0, 3.0), long=2.0)
+USUAL, QUICK = Knots(), Knots(3, 3, 1, part_seconds=(3.0, 3.0), long=2.0)
 TURN = 256  # tokens of a whole run after which the other side takes its turn
 
 

@@ -145,10 +145,6 @@ class Port(Builder):
         """Time tokens of the case that was prepared; its past stays, as each draw may fail."""
         return [self._token(self._case) for _ in range(count)]
 
-    def one_pass(self) -> float:
-        """Time one token alone."""
-        return self._token(self._case)
-
     def _token(self, c: Case) -> float:
         """Time one token: a window, or a step of sample_with_past, again where its draw fails."""
         if c.cond > 1:
@@ -208,6 +204,6 @@ class Port(Builder):
 
 if __name__ == "__main__":
     side = Port()
-    names = ("describe", "build", "reconstruct", "output", "prepare", "advance", "one_pass",
+    names = ("describe", "build", "reconstruct", "output", "prepare", "advance",
              "attempt", "save", "load")  # fmt: skip
     serve({name: guarded(getattr(side, name)) for name in names})

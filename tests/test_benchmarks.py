@@ -476,48 +476,56 @@ def test_sides_take_turns_and_three_calls_of_a_turn_do_not_count():
 
 
 class Windows(Pair):
-    """Sides of which the original's first window takes ``warm`` seconds, and notes of their use."""
+    """Sides that take given times, and a log of what the original's does between our lengths."""
 
-    def __init__(self, warm: float, ours: Iterator[float]) -> None:
-        self.calls: list[str] = []
-        self._warm, self._passes = warm, ours
-        self.original = self._original
+    def __init__(self, ours: Iterator[float], original: Iterator[float]) -> None:
+        self.log: list[str] = []
+        self._ours, self._original = ours, original
 
     def ours(self, do: str, **_: Any) -> float | None:
-        self.calls.append(do)
-        return next(self._passes) if do == "one_pass" else None
+        if do == "prepare":
+            self.log.append("length")
+        return next(self._ours) if do == "one_pass" else None
 
-    def _original(self, do: str, count: int = 0, **_: Any) -> list[float]:
-        self.calls.append(f"windows {count}")
-        return [self._warm] if count == 1 else [2.5, 2.0, 9.0, 3.0, 2.5][:count]
+    def original(self, do: str, count: int = 0, **_: Any) -> list[float]:
+        self.log.append(f"{do} {count}")
+        return list(islice(self._original, count))
 
 
-def test_windows_of_the_original_are_timed_in_a_row_between_our_passes():
-    pair = Windows(2.4, repeat(1.0))
+def test_windows_of_the_original_are_timed_for_seven_seconds_between_our_passes():
+    pair = Windows(repeat(1.0), iter([2.2, 2.5, 9.0, 2.0]))
     figures = passes(pair, "sflckr_64x42", 1, 2688, QUICK)
-    assert figures["original_s"] == pytest.approx(2688 * 2.5)  # the median of five, for 12 seconds
+    assert figures["original_s"] == pytest.approx(2688 * 2.5)  # the median of the last three
     ours = our_passes(CASES["sflckr_64x42"])
     assert figures["ours_s"] == pytest.approx(sum(ours.values()))
     assert figures["spread"] is None
-    lengths = len(representatives(ours, QUICK))
-    assert pair.calls.count("prepare") == lengths
-    first = pair.calls.index("windows 0")
-    assert pair.calls[first : first + 3] == ["windows 0", "windows 1", "windows 5"]
-    assert pair.calls[:first].count("prepare") == lengths // 2
-
-
-def test_few_lengths_of_ours_are_timed_before_and_after_the_windows_of_each_round():
-    # Each pass first warms up, then is timed: a second before the windows, two after them.
-    once = [0.0, 1.0] * 4 + [0.0, 2.0] * 4
-    pair = Windows(20.0, iter(once + [2 * each for each in once]))
-    figures = passes(pair, "drin_256", 2, 256, QUICK)
-    passes_made = sum(our_passes(CASES["drin_256"]).values())
-    assert figures["ours_s"] == pytest.approx(passes_made * (1.5 + 3.0) / 2)
-    assert figures["original_s"] == pytest.approx(256 * 20.0)  # the only one
-    assert figures["spread"] == pytest.approx((3.0 - 1.5) / 2.25)
-    assert [call for call in pair.calls if call.startswith("windows")] == 2 * [
-        "windows 0", "windows 1", "windows 1"
+    before = len(representatives(ours, QUICK)) // 2
+    assert pair.log == [
+        *before * ["length"], "prepare 0", "advance 1", "advance 3", *before * ["length"]
     ]  # fmt: skip
+
+
+def test_few_lengths_are_timed_before_and_after_twice_as_many_windows():
+    # Each pass of ours first warms up, then is timed: a second before the windows, two after them.
+    once = [0.0, 1.0] * 4 + [0.0, 2.0] * 4
+    pair = Windows(iter(once + [2 * each for each in once]), iter([7.0, 8.0, 6.0, 15.0]))
+    figures = passes(pair, "drin_256", 2, 256, QUICK)
+    ours = sum(our_passes(CASES["drin_256"]).values())
+    assert figures["ours_s"] == pytest.approx(ours * (1.5 + 3.0) / 2)
+    assert figures["original_s"] == pytest.approx(256 * (7.0 + 15.0) / 2)
+    assert figures["spread"] == pytest.approx(8.0 / 11.0)
+    four = 4 * ["length"]
+    assert pair.log == [
+        *four, "prepare 0", "advance 1", "advance 2", *four,
+        *four, "prepare 0", "advance 1", *four,  # one as long as all of them counts at once
+    ]  # fmt: skip
+
+
+def test_a_window_as_long_as_all_counts_but_for_the_first_of_a_process():
+    pair = Windows(repeat(1.0), iter([30.0, 20.0, 21.0]))
+    for seconds in 20.0, 21.0:
+        figures = passes(pair, "sflckr_64x42_x4", 1, 2688, QUICK)
+        assert figures["original_s"] == 2688 * seconds
 
 
 def test_calls_count_after_six_seconds():
@@ -584,6 +592,17 @@ def test_fresh_processes_have_not_been_timed(monkeypatch):
     pair.renew()
     assert not pair.timed
     assert log == ["start 0", "close 0", "start", "describe 0"]
+
+
+def test_fresh_processes_are_those_that_wait_for_the_next_network(monkeypatch):
+    log: list[str] = []
+    pair, following = Noted(log), Noted(log)
+    pair.following = following
+    following.ours, following.original = waiting = object(), object()
+    monkeypatch.setattr(following, "_start", lambda: log.append("start again"))
+    pair.renew()
+    assert (pair.ours, pair.original) == waiting
+    assert log == ["start 0", "start 1", "close 0", "start again", "describe 0"]
 
 
 def state(process: int) -> str:
