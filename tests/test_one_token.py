@@ -43,6 +43,29 @@ def test_next_logits_equal_the_whole_pass_however_the_sequence_is_cut(batch, cut
     assert cache.length == 64
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("packed", [9, 20, 21, 37])  # tokens held by then
+def test_a_packed_cache_goes_on_as_it_would_have(batch, packed):
+    gpt, idx = tiny_gpt(), random_tokens(4, batch, 64)
+    whole = gpt(tokens(idx)).numpy()
+    cache, cuts = gpt.new_cache(), [0, 9, 20, *range(21, 38), 50, *range(51, 54), 64]
+    for a, b in zip(cuts, cuts[1:]):
+        assert close(gpt.next_logits(idx[:, a:b], cache), whole[:, b - 1])
+        size = cache.nbytes
+        if b >= packed:
+            cache.pack()
+        assert (cache.length, cache.nbytes) == (b, size)
+        fork = cache.fork()
+    assert (fork.length, fork.nbytes) == (64, size)
+    assert sum(s.length for s in fork._packed[0]) == packed
+
+
+def test_an_empty_cache_packs_nothing():
+    cache = KVCache(3)
+    cache.pack()
+    assert (cache.length, cache.nbytes) == (0, 0)
+
+
 def test_forks_on_the_host_go_their_own_way():
     gpt, a, b = tiny_gpt(), random_tokens(2, 1, 40), random_tokens(3, 1, 40)
     b[:, :12] = a[:, :12]

@@ -1,8 +1,15 @@
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from official.multimodal.taming_transformer.runtime import GLIBC_TUNABLES
 from official.multimodal.taming_transformer.sampling import SamplingParams, draw
 from official.multimodal.taming_transformer.window import (
     Frame,
@@ -174,3 +181,32 @@ def test_keys_and_values_of_returning_windows_stay_within_the_budget(gpt):
         most = max(most, held)
         assert held <= budget
     assert most > 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
+def test_windows_that_are_kept_take_no_more_than_their_keys_and_values():
+    program = """
+import numpy as np
+from benchmarks.worker import status_mb
+from official.multimodal.taming_transformer.runtime import tune_cpu
+from official.multimodal.taming_transformer.window import WindowLogits, frame_at, map_condition
+from tests.tiny import tiny_gpt
+tune_cpu()
+shape, held = (17, 60), []
+logits = WindowLogits(
+    tiny_gpt(50, 512, n_layer=12, n_embd=256), map_condition(np.zeros((1, *shape), int)), 1, 1e9
+)
+for column in range(shape[1]):
+    frame = frame_at(0, column, shape, 16, 8)
+    logits(frame, np.zeros((1, *shape), int), column - frame.left, True)
+    kept = sum(size for _, _, size in logits._kept.values()) / 1e6
+    held.append((status_mb("VmRSS"), kept))
+print((held[-1][0] - held[9][0]) / (held[-1][1] - held[9][1]))
+"""
+    root = str(Path(__file__).resolve().parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": root, "GLIBC_TUNABLES": GLIBC_TUNABLES},
+        check=True, stdout=subprocess.PIPE, text=True, timeout=120,
+    )  # fmt: skip
+    assert 0.7 < float(done.stdout) < 1.15  # in blocks of their own: 1.4

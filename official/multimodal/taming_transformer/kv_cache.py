@@ -82,8 +82,9 @@ class KVCache:
     """
 
     def __init__(self, n_layer: int):
-        # of each layer: segments that are closed, and the newest tokens (one segment or none),
-        # which join them TAIL at a time
+        # of each layer: segments that stay as they are, those that are closed, and the newest
+        # tokens (one segment or none), which join the closed TAIL at a time
+        self._packed: list[tuple[Segment, ...]] = [()] * n_layer
         self._closed: list[tuple[Segment, ...]] = [()] * n_layer
         self._tail: list[tuple[Segment, ...]] = [()] * n_layer
 
@@ -100,7 +101,8 @@ class KVCache:
     def fork(self) -> KVCache:
         """Return a cache with the same past and a future of its own."""
         other = KVCache(len(self._closed))
-        other._closed, other._tail = list(self._closed), list(self._tail)
+        other._packed, other._closed = list(self._packed), list(self._closed)
+        other._tail = list(self._tail)
         return other
 
     def freeze(self) -> None:
@@ -109,13 +111,35 @@ class KVCache:
             self._closed[layer] += tail
             self._tail[layer] = ()
 
+    def pack(self) -> None:
+        """Lay what is held into one block of memory, the first time; later tokens stay beside it.
+
+        For a cache that is kept while others come and go. Its many blocks would lie between others
+        of their size, and the holes that those leave are useless: glibc, asked for aligned memory,
+        looks for 112 bytes more than it takes. A heap of kept caches would be half as large again.
+        """
+        segments = [self._segments(layer) for layer in range(len(self._tail))]
+        arrays = [array for runs in segments for s in runs for array in (s.k, s.v)]
+        if any(self._packed) or not arrays:
+            return
+        concat = np.concatenate if isinstance(arrays[0], np.ndarray) else F.concat
+        block = concat([array.reshape(-1) for array in arrays])
+        ends = np.cumsum([np.prod(array.shape) for array in arrays]).tolist()
+        parts = (
+            block[start:end].reshape(array.shape)
+            for array, start, end in zip(arrays, [0, *ends], ends)
+        )
+        self._packed = [tuple(Segment(next(parts), next(parts)) for _ in runs) for runs in segments]
+        self._closed = [()] * len(segments)
+        self._tail = [()] * len(segments)
+
     def extend(self, layer: int, new: Segment) -> tuple[Segment, ...]:
         """Append a run to a layer and return all its segments, the new tokens in the last.
 
         All are where the run is, on the host or on the device: where the past lay elsewhere it
         moves.
         """
-        for runs in (self._closed, self._tail):
+        for runs in (self._packed, self._closed, self._tail):
             runs[layer] = tuple(segment.beside(new) for segment in runs[layer])
         tail = self._tail[layer]
         if tail and (new.length > 1 or tail[0].length + new.length > TAIL):
@@ -125,7 +149,7 @@ class KVCache:
         return self._segments(layer)
 
     def _segments(self, layer: int) -> tuple[Segment, ...]:
-        return self._closed[layer] + self._tail[layer]
+        return self._packed[layer] + self._closed[layer] + self._tail[layer]
 
 
 def _push(runs: tuple[Segment, ...], new: Segment) -> tuple[Segment, ...]:

@@ -154,6 +154,7 @@ class WindowLogits:
         size = cache.nbytes
         held = sum(kept[2] for kept in self._kept.values())
         if returns and held + size <= self._budget:
+            cache.pack()
             self._kept[frame] = (cache, cells, size)
 
 
