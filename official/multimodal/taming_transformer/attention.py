@@ -56,10 +56,9 @@ def attend(q: Tensor, segments: tuple[Segment, ...], mask: Tensor | None) -> Ten
         return _attend_one(scores, segments)
     if mask is not None:
         scores[-1] = scores[-1] + mask
-    largest = scores[0].max(axis=-1, keepdims=True)
-    for part in scores[1:]:
-        largest = F.maximum(largest, part.max(axis=-1, keepdims=True))
-    weights = [F.exp(part - largest) for part in scores]
+    largest = reduce(F.maximum, (part.max(axis=-1, keepdims=True) for part in scores))
+    # scores are large: each is free again as soon as its weights are there
+    weights = [F.exp(scores.pop(0) - largest) for _ in segments]
     total = _added(part.sum(axis=-1, keepdims=True) for part in weights)
     return _added(product(w, s.v) for w, s in zip(weights, segments)) / total
 
