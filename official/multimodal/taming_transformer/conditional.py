@@ -50,7 +50,7 @@ class ConditionalSampler(Sampler):
         draw_window: Draw the window and the latest cell into the film's frames.
         segmentation_save: Write the map in colours, ``{name}_segmentation.png`` or ``_depth.png``.
         kernal_size: Another spelling of ``kernel_size``, from the first port's documentation.
-        cache_memory: Bytes for keys and values of windows that come back.
+        cache_memory: Bytes for keys and values of windows that come back and the one in use.
         image_size: Resize the map's shorter side to this and cut out the middle square, as the
             original does (256) for D-RIN, ADE20K and COCO; ``None`` keeps the whole map.
         invert: The depth map has far large; models know inverse depth, near large.

@@ -29,7 +29,7 @@ class Drawing:
         n_embed: Codes of the picture.
         side: Cells along one side of the window.
         centre: Cells kept before the cell where there is room.
-        cache_memory: Bytes for windows that come back.
+        cache_memory: Bytes for windows that come back and the one in use.
     """
 
     gpt: GPT

@@ -18,7 +18,7 @@ from .kv_cache import KVCache
 from .sampling import SamplingParams, draw
 
 DEFAULT_CACHE_MEMORY = 2 * 10**9
-"""Bytes that keys and values of windows which come back may take."""
+"""Bytes that keys and values may take: of windows which come back, and of the one in use."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class WindowLogits:
         gpt: The transformer.
         condition: Tokens of a window's condition.
         batch: Samples drawn together.
-        cache_memory: Bytes for windows that come back; 0 keeps only the window in use.
+        cache_memory: Bytes for windows that come back and the one in use; 0 keeps only that.
     """
 
     def __init__(self, gpt: GPT, condition: Condition, batch: int, cache_memory: float):
@@ -147,13 +147,13 @@ class WindowLogits:
         return (self._gpt.new_cache(), -1) if found is None else found[:2]
 
     def _keep(self, frame: Frame, cache: KVCache, cells: int, returns: bool) -> None:
-        """Keep a window that comes back, if there is room.
+        """Keep a window that comes back, if there is room for it and for the next one's like.
 
         Those that are there stay: evicting the oldest would throw each out just before its turn.
         """
         size = cache.nbytes
         held = sum(kept[2] for kept in self._kept.values())
-        if returns and held + size <= self._budget:
+        if returns and held + 2 * size <= self._budget:
             cache.pack()
             self._kept[frame] = (cache, cells, size)
 
@@ -186,7 +186,8 @@ def sample_window(
         side: Cells along one side of the window.
         centre: As for ``frame_at``; ``None`` is ``side // 2``.
         mask: Cells to draw, bool (h, w); ``None`` draws all.
-        cache_memory: Bytes for keys and values of windows that come back, beside the one in use.
+        cache_memory: Bytes for keys and values of windows that come back and the one in use, which
+            is there whatever it takes.
 
     Yields:
         A ``Step`` after every cell. Closing the generator cancels the run.
