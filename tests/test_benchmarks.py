@@ -16,6 +16,7 @@ from benchmarks.compare import (
     by_turns,
     far_off,
     in_part,
+    measure,
     of_same_run,
     parts_of,
     passes,
@@ -343,6 +344,20 @@ def test_by_turns_both_ways_find_what_each_finds_alone(monkeypatch, case, cells)
         assert figures[key] == (0.0 if key.endswith("spread") else pytest.approx(value))
     for key, value in in_part(Steady(), case, 1, cells, QUICK).items():
         assert figures[f"quick_{key}"] == (0.0 if key == "spread" else pytest.approx(value))
+
+
+def test_a_row_of_a_picture_cut_short_says_of_how_many_cells(monkeypatch):
+    asked = []
+
+    def once(pair: Pair, name: str, rounds: int, cells: int) -> dict[str, Any]:
+        asked.append(cells)
+        return {"ours_s": 1.0, "original_s": 2.0, "spread": None}
+
+    monkeypatch.setattr("benchmarks.compare.whole_run", once)
+    rows = [measure(Clock(), "drin_256", 1, True, most) for most in (20, 255, 256, 10**6, None)]
+    assert asked == [20, 255, 256, 256, 256]
+    assert [row.get("cells") for row in rows] == [20, 255, None, None, None]
+    assert {row["ratio"] for row in rows} == {2.0}
 
 
 class Steady(Clock):

@@ -99,7 +99,8 @@ def whole() -> str:
             ours, original = case[way + "ours_s"], case[way + "original_s"]
             ratios.append(original / ours)
             cells += [f"{ours:.1f}", f"{original:.1f}", f"{ratios[-1]:.2f}"]
-        lines.append(row(f"`{case['case']}`", *cells, f"{ratios[1] / ratios[0] - 1:+.0%}"))
+        name = f"`{case['case']}`" + (f", {case['cells']} cells" if "cells" in case else "")
+        lines.append(row(name, *cells, f"{round(100 * (ratios[1] / ratios[0] - 1)):+}%"))
     return "\n".join(lines)
 
 
