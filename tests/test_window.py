@@ -179,6 +179,7 @@ def test_keys_and_values_of_returning_windows_stay_within_the_budget(gpt):
         logits(frame, indices, cells, i + 1 < shape[0])
         held = sum(cache.nbytes for cache, _, _ in logits._kept.values())
         most = max(most, held)
+        assert held <= budget
         in_use = logits._current[1]
         row = side * in_use.nbytes // in_use.length  # it grows in its row, at the right edge
         assert held == 0 or held + in_use.nbytes <= budget + row
