@@ -12,9 +12,9 @@ from megengine import Tensor
 from official.multimodal.taming_transformer import blocks
 from official.multimodal.taming_transformer.layers import double
 from official.multimodal.taming_transformer.norms import GroupNorm
-from official.multimodal.taming_transformer.runtime import GLIBC_TUNABLES
 from official.multimodal.taming_transformer.vqgan import VQModel
 from tests.tiny import VQ, filled, tiny_vqgan
+from tests.tuned import number_printed
 
 
 def picture(*shape: int) -> Tensor:
@@ -135,13 +135,7 @@ before = status_mb("VmRSS")
 autoencoder.run([small, layer], Tensor(np.ones((1, 4, 8, 8), np.float32)))
 print(status_mb("VmRSS") - before)
 """
-    root = str(Path(__file__).resolve().parent.parent)
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": root, "GLIBC_TUNABLES": GLIBC_TUNABLES},
-        check=True, stdout=subprocess.PIPE, text=True, timeout=120,
-    )  # fmt: skip
-    assert least < float(done.stdout) < most
+    assert least < number_printed(program) < most
 
 
 def test_codes_do_not_depend_on_the_chunking(monkeypatch):
