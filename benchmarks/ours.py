@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -30,19 +30,17 @@ from official.multimodal.taming_transformer.sampling import SamplingParams, draw
 
 def fill_drawn(model: Any) -> None:
     """Give a declared network values drawn by its parameters' names."""
-    import megengine as mge
+    for group in declared_groups(model):
+        rows = {name: (part.declared_shape or ())[0] for name, part in group}
+        fill([part for _, part in group], partial(_draw, rows))
 
-    groups = list(declared_groups(model))
-    shapes = [[part.declared_shape or () for _, part in group] for group in groups]
-    buffer = np.empty(max(sum(map(math.prod, group)) for group in shapes), np.float32)
-    for group, parts in zip(groups, shapes):
-        values = buffer[: sum(map(math.prod, parts))].reshape(-1, *parts[0][1:])
-        start = 0
-        for (name, _), (rows, *_) in zip(group, parts):
-            draw_into(name, values[start : start + rows])
-            start += rows
-        fill([part for _, part in group], values)
-        mge._full_sync()  # it has copied them: the buffer is free
+
+def _draw(rows: Mapping[str, int], out: np.ndarray) -> None:
+    """Draw the rows of tensors that lie one under the other."""
+    start = 0
+    for name, count in rows.items():
+        draw_into(name, out[start : start + count])
+        start += count
 
 
 class Ours(Builder):

@@ -10,14 +10,16 @@ import megengine.functional as F
 import numpy as np
 from megengine import Tensor
 
+from .host import is_gpu
 from .kv_cache import Segment
 from .layers import softmax
 
-# From so many matrices, or so many rows in each, on, `product` is faster as a convolution.
-# Measured on 2 cores (Zen 5), microseconds of matmul / convolution (benchmarks/products.py), q k:
-# 16 matrices: 128 rows 337 / 351, 256 rows 726 / 513; 64 matrices of 1 row: 160 / 253;
+# From so many matrices, or so many rows in all of them, on, `product` is faster as a convolution.
+# Measured on 2 cores, microseconds of matmul / convolution (benchmarks/products.py), q k:
+# Zen 5, 16 matrices: 128 rows each 337 / 351, 256 rows 726 / 513; 64 matrices of 1 row: 160 / 253;
 # 128: 214 / 114 (16 keys), 290 / 222 (128 keys); 400: 508 / 298, 845 / 573.
-GROUPS, QUERIES = 128, 128
+# Zen 4, 64 matrices: 8 rows each 592 / 417, 32 rows 888 / 693, 124 rows 1688 / 875.
+GROUPS, ROWS = 128, 2048
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -31,7 +33,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
         joint = a.transpose(1, 0, 2, 3).reshape(1, heads, rows * m, k)
         return product(joint, b).reshape(heads, rows, m, -1).transpose(1, 0, 2, 3)
     groups = rows * heads
-    if (groups < GROUPS and m < QUERIES) or str(a.device).startswith("gpu"):
+    if (groups < GROUPS and groups * m < ROWS) or is_gpu(a.device):
         return F.matmul(a, b)
     filters = a.reshape(groups, m, k, 1, 1)
     return F.conv2d(b.reshape(1, groups * k, n, 1), filters, groups=groups).reshape(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import zlib
+from functools import partial
 from typing import Mapping
 
-import megengine as mge
 import megengine.module as M
 import numpy as np
 
@@ -38,8 +38,7 @@ def load_tensors(model: M.Module, tensors: Mapping[str, np.ndarray]) -> None:
             raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, expected {shape}")
     for group in declared_groups(model):
         arrays = [np.asarray(tensors[name], np.float32) for name, _ in group]
-        fill([part for _, part in group], np.concatenate(arrays))
-    mge._full_sync()
+        fill([part for _, part in group], partial(np.concatenate, arrays, 0))
 
 
 def initialise(model: M.Module, seed: int = 0) -> None:
@@ -49,8 +48,7 @@ def initialise(model: M.Module, seed: int = 0) -> None:
     """
     for group in declared_groups(model):
         arrays = [_drawn(name, part.declared_shape or (), seed) for name, part in group]
-        fill([part for _, part in group], np.concatenate(arrays))
-    mge._full_sync()
+        fill([part for _, part in group], partial(np.concatenate, arrays, 0))
 
 
 def _drawn(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from megengine.core._imperative_rt.core2 import apply
 from megengine.core.ops.builtin import Elemwise
 
 from . import winograd
+from .host import is_gpu
 from .parameters import declare, is_filled
 
 # x * Phi(x) = x * sigmoid(x * p(x^2)) up to 3e-6: p fitted to logit(Phi(x)) / x by least squares,
@@ -65,7 +66,7 @@ class Network(M.Module):
         target = device or self.device
         if dtype not in (None, "float32", "float16"):
             raise ValueError(f"dtype must be float32 or float16, got {dtype!r}")
-        if dtype == "float16" and not target.startswith("gpu"):
+        if dtype == "float16" and not is_gpu(target):
             raise ValueError(f"float16 needs a GPU; device is {target!r}: stay with float32")
         for name, parameter in self.named_parameters():
             if not is_filled(parameter):
@@ -148,7 +149,7 @@ def multiply_add(a: Tensor, b: Tensor | float, c: Tensor | float) -> Tensor:
 
 def on_cpu(x: Tensor, least: int) -> bool:
     """Return whether x has ``least`` numbers or more and is not on a GPU."""
-    return bool(np.prod(x.shape) >= least) and not str(x.device).startswith("gpu")
+    return bool(np.prod(x.shape) >= least) and not is_gpu(x.device)
 
 
 def settle(x: Tensor, least: int = 0) -> Tensor:

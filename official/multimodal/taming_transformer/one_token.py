@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .host import values
+from .host import is_gpu, values
 from .kv_cache import KVCache, Segment
 from .layers import GELU
 from .parameters import joined
@@ -23,7 +23,7 @@ Array = np.ndarray
 
 def fits(device: str, dtype: np.dtype) -> bool:
     """Tell whether a transformer of this device and dtype can pass a token here."""
-    return not device.startswith("gpu") and dtype == np.float32
+    return not is_gpu(device) and dtype == np.float32
 
 
 def logits(gpt: Any, token: int, cache: KVCache) -> Array:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import Iterator, Sequence
+from typing import Callable, Iterator, Sequence
 
 import megengine.functional as F
 import megengine.module as M
 import numpy as np
 from megengine import Parameter, Tensor
+
+from .host import written
 
 
 class Declared(Parameter):
@@ -44,22 +46,16 @@ def declare(*shape: int) -> Declared:
     return parameter
 
 
-def fill(parts: Sequence[Declared], values: np.ndarray) -> None:
-    """Give a declared parameter its values, or several that are stacked.
+def fill(parts: Sequence[Declared], write: Callable[[np.ndarray], None]) -> None:
+    """Give a declared parameter its values, or several that are stacked, on the default device.
 
     Args:
         parts: Made by ``declare``.
-        values: C-contiguous float32 array of the declared shape, or of all the rows of several;
-            copied to the default device.
-
-    Raises:
-        ValueError: The shape is another one.
+        write: Writes the values, the rows of several one under the other, to a C-contiguous float32
+            array of the declared shape. If it raises, the parameters stay as they were.
     """
     shapes = [part.declared_shape or () for part in parts]
-    expected = (sum(shape[0] for shape in shapes), *shapes[0][1:])
-    if tuple(values.shape) != expected:
-        raise ValueError(f"got shape {tuple(values.shape)}, expected {expected}")
-    whole = Parameter(values, no_cache=True)
+    whole = Parameter(written((sum(shape[0] for shape in shapes), *shapes[0][1:]), write))
     if len(parts) == 1:
         parts[0]._reset(whole)
     else:

@@ -18,7 +18,7 @@ from megengine import Tensor
 
 from .autoencoder import Decoder, Encoder, run
 from .blocks import AttnBlock, Downsample, Head, Layer, ResnetBlock, Upsample
-from .host import on_host
+from .host import is_gpu, on_host
 from .long_attention import attend
 from .norms import GroupNorm, pooled
 from .runtime import release_memory
@@ -88,7 +88,7 @@ def run_network(network: Encoder | Decoder, x: Tensor, tiled: bool) -> Tensor:
     if not tiled:
         return network(x)
     device = str(x.device)
-    pictures = x.numpy() if device.startswith("gpu") else on_host(x)
+    pictures = x.numpy() if is_gpu(device) else on_host(x)
     results = [run_tiled(network.stages(), picture[None], device) for picture in pictures]
     return Tensor(results[0] if len(results) == 1 else np.concatenate(results), device=device)
 

@@ -17,7 +17,7 @@ import megengine.functional as F
 import numpy as np
 from megengine import Tensor
 
-from .host import on_threads, writable
+from .host import is_gpu, on_threads, writable
 
 Work = Callable[[slice], None]
 
@@ -48,7 +48,7 @@ def fits(x: Tensor, weight: Tensor) -> bool:
     (batch, channels, h, w), out = x.shape, weight.shape[0]
     large = channels * h * w >= NUMBERS and min(out, channels) >= CHANNELS
     usual = batch == 1 and h % ROWS == 0 and tuple(weight.shape[2:]) == (3, 3)
-    return large and usual and x.dtype == np.float32 and not str(x.device).startswith("gpu")
+    return large and usual and x.dtype == np.float32 and not is_gpu(x.device)
 
 
 def convolve(x: Tensor, weight: Tensor) -> Tensor:
