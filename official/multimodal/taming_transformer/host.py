@@ -25,8 +25,9 @@ def on_host(tensor: Tensor) -> np.ndarray:
     The array keeps the memory alive and cannot be written to. Of a tensor that is not contiguous it
     is a copy.
     """
+    view = np.from_dlpack(tensor)
     mge._full_sync()  # MegEngine hands out memory that its threads have yet to write
-    return np.ascontiguousarray(np.from_dlpack(tensor))
+    return np.ascontiguousarray(view)
 
 
 def values(parameter: Tensor) -> np.ndarray:
