@@ -186,7 +186,7 @@ def test_softmax_holds_wherever_the_numbers_lie(offset):
 @pytest.mark.parametrize("shared", [False, True])
 def test_products_are_those_of_matrices_in_both_forms(monkeypatch, groups, rows, queries, shared):
     monkeypatch.setattr(attention, "GROUPS", groups)
-    monkeypatch.setattr(attention, "QUERIES", groups)
+    monkeypatch.setattr(attention, "ROWS", groups)
     stream = np.random.default_rng(0)
     a = stream.standard_normal((rows, 16, queries, 8), np.float32)
     b = stream.standard_normal((1 if shared else rows, 16, 8, 37), np.float32)

@@ -12,7 +12,7 @@ from megengine import Tensor
 
 from .host import is_gpu
 from .kv_cache import Segment
-from .layers import softmax
+from .layers import BIG, settle, softmax
 
 # From so many matrices, or so many rows in all of them, on, `product` is faster as a convolution.
 # Measured on 2 cores, microseconds of matmul / convolution (benchmarks/products.py), q k:
@@ -53,14 +53,14 @@ def attend(q: Tensor, segments: tuple[Segment, ...], mask: Tensor | None) -> Ten
     Returns:
         (B, n_head, T, head_dim).
     """
-    scores = [product(q, s.k) for s in segments]
+    scores = [settle(product(q, s.k), BIG) for s in segments]
     if q.shape[2] == 1:
         return _attend_one(scores, segments)
     if mask is not None:
-        scores[-1] = scores[-1] + mask
+        scores[-1] = settle(scores[-1] + mask, BIG)
     largest = reduce(F.maximum, (part.max(axis=-1, keepdims=True) for part in scores))
     # scores are large: each is free again as soon as its weights are there
-    weights = [F.exp(scores.pop(0) - largest) for _ in segments]
+    weights = [settle(F.exp(scores.pop(0) - largest), BIG) for _ in segments]
     total = _added(part.sum(axis=-1, keepdims=True) for part in weights)
     return _added(product(w, s.v) for w, s in zip(weights, segments)) / total
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from functools import partial
-from typing import Mapping
+from typing import Mapping, Sequence
 
 import megengine.module as M
 import numpy as np
@@ -38,7 +38,7 @@ def load_tensors(model: M.Module, tensors: Mapping[str, np.ndarray]) -> None:
             raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, expected {shape}")
     for group in declared_groups(model):
         arrays = [np.asarray(tensors[name], np.float32) for name, _ in group]
-        fill([part for _, part in group], partial(np.concatenate, arrays, 0))
+        fill([part for _, part in group], partial(_stack, arrays))
 
 
 def initialise(model: M.Module, seed: int = 0) -> None:
@@ -48,7 +48,11 @@ def initialise(model: M.Module, seed: int = 0) -> None:
     """
     for group in declared_groups(model):
         arrays = [_drawn(name, part.declared_shape or (), seed) for name, part in group]
-        fill([part for _, part in group], partial(np.concatenate, arrays, 0))
+        fill([part for _, part in group], partial(_stack, arrays))
+
+
+def _stack(arrays: Sequence[np.ndarray], out: np.ndarray) -> None:
+    np.concatenate(arrays, out=out)
 
 
 def _drawn(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:

@@ -23,10 +23,17 @@ from .columns import (
     to_columns,
 )
 from .config import GPTConfig
+from .host import is_gpu
 from .kv_cache import KVCache, Segment
-from .layers import BIG, Embedding, Network, cast, gelu, settle
+from .layers import Embedding, Network, cast, gelu, settle
 from .norms import LayerNorm
 from .parameters import Declared, Stack, declare, joined
+
+# Columns from which on a pass is long: its tensors are worth waiting for, its keys and values worth
+# a block of their own. It takes a second or more; both cost milliseconds.
+LONG = 256
+# Columns that ``next_logits`` passes at once: more are not faster, and their tensors take more.
+COLUMNS = 576
 
 
 class CausalSelfAttention(Stack):
@@ -111,7 +118,7 @@ class Block(M.Module):
 
     def _mlp(self, h: Tensor) -> Tensor:
         expand, activate, contract = self.mlp
-        wide = settle(expand(h), BIG)  # what attention took is free again
+        wide = expand(settle(h, LONG * h.shape[1]))  # what attention took is free again
         y: Tensor = contract(activate(wide))
         return y
 
@@ -182,9 +189,22 @@ class GPT(Network):
         if tokens.size == 1 and one_token.fits(self.device, self.dtype):
             self._check(tokens.shape, cache.length)
             return one_token.logits(self, tokens.item(), cache)[None]
-        idx = Tensor(np.ascontiguousarray(tokens), dtype="int32", device=self.device)
-        logits: np.ndarray = self(idx, cache, last=True).numpy()[:, 0]
+        self._check(tokens.shape, cache.length)
+        batch, t = tokens.shape
+        if t > 1 and batch * t >= LONG and not is_gpu(self.device):
+            heads = self.config.n_head
+            cache.reserve((batch, heads, self.config.n_embd // heads, t), self.device)
+        for part in self._parts(tokens, cache.length):
+            idx = Tensor(np.ascontiguousarray(part), dtype="int32", device=self.device)
+            logits: np.ndarray = self(idx, cache, last=True).numpy()[:, 0]
         return logits
+
+    def _parts(self, tokens: np.ndarray, past: int) -> list[np.ndarray]:
+        """Cut tokens (B, T) into passes of at most ``COLUMNS`` columns, as equal as can be."""
+        count = min(-(-tokens.size // COLUMNS), tokens.shape[1])
+        if past < self.config.n_unmasked:
+            count = 1  # they see each other
+        return np.array_split(tokens, count, axis=1)
 
     def _check(self, shape: tuple[int, ...], past: int) -> None:
         """Refuse tokens that cannot follow so long a past."""

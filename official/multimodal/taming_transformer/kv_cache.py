@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Sequence
 
 import megengine.functional as F
 import numpy as np
 from megengine import Tensor
 
 from .host import on_host
+from .kv_block import KVBlock
 from .layers import settle
 
 # Tokens that a cache collects one by one before it closes their run.
@@ -82,11 +83,13 @@ class KVCache:
     """
 
     def __init__(self, n_layer: int):
-        # of each layer: segments that stay as they are, those that are closed, and the newest
-        # tokens (one segment or none), which join the closed TAIL at a time
+        # of each layer: segments that stay as they are, in blocks; those that are closed; and the
+        # newest tokens (one segment or none), which join the closed TAIL at a time
         self._packed: list[tuple[Segment, ...]] = [()] * n_layer
         self._closed: list[tuple[Segment, ...]] = [()] * n_layer
         self._tail: list[tuple[Segment, ...]] = [()] * n_layer
+        self._is_packed = False
+        self._block: KVBlock | None = None  # while it is filled; nothing is closed or a tail then
 
     @property
     def length(self) -> int:
@@ -102,7 +105,7 @@ class KVCache:
         """Return a cache with the same past and a future of its own."""
         other = KVCache(len(self._closed))
         other._packed, other._closed = list(self._packed), list(self._closed)
-        other._tail = list(self._tail)
+        other._tail, other._is_packed = list(self._tail), self._is_packed
         return other
 
     def freeze(self) -> None:
@@ -111,16 +114,27 @@ class KVCache:
             self._closed[layer] += tail
             self._tail[layer] = ()
 
-    def pack(self) -> None:
-        """Lay what is held into one block of memory, the first time; later tokens stay beside it.
+    def reserve(self, shape: Sequence[int], device: str) -> None:
+        """Have the next tokens lie in one block, on a CPU, float32.
 
-        For a cache that is kept while others come and go. Its many blocks would lie between others
-        of their size, and the holes that those leave are useless: glibc, asked for aligned memory,
-        looks for 112 bytes more than it takes. A heap of kept caches would be half as large again.
+        Nothing happens where runs that may still be joined are held.
+
+        Args:
+            shape: (B, n_head, head_dim, T): T tokens of B rows, in as many passes as you like.
+            device: Where they are.
         """
-        segments = [self._segments(layer) for layer in range(len(self._tail))]
-        arrays = [array for runs in segments for s in runs for array in (s.k, s.v)]
-        if any(self._packed) or not arrays:
+        if not any(self._closed) and not any(self._tail):
+            self._block = KVBlock(len(self._tail), shape, device)
+
+    def pack(self) -> None:
+        """Lay what is not yet in blocks into one, the first time; later tokens stay beside it.
+
+        For a cache that is kept while others come and go: for the reason that ``kv_block`` tells, a
+        heap of kept caches would be half as large again.
+        """
+        loose = [closed + tail for closed, tail in zip(self._closed, self._tail)]
+        arrays = [array for runs in loose for s in runs for array in (s.k, s.v)]
+        if self._is_packed or not arrays:
             return
         concat = np.concatenate if isinstance(arrays[0], np.ndarray) else F.concat
         block = concat([array.reshape(-1) for array in arrays])
@@ -129,9 +143,11 @@ class KVCache:
             block[start:end].reshape(array.shape)
             for array, start, end in zip(arrays, [0, *ends], ends)
         )
-        self._packed = [tuple(Segment(next(parts), next(parts)) for _ in runs) for runs in segments]
-        self._closed = [()] * len(segments)
-        self._tail = [()] * len(segments)
+        for layer, runs in enumerate(loose):
+            self._packed[layer] += tuple(Segment(next(parts), next(parts)) for _ in runs)
+        self._closed = [()] * len(loose)
+        self._tail = [()] * len(loose)
+        self._is_packed = True
 
     def extend(self, layer: int, new: Segment) -> tuple[Segment, ...]:
         """Append a run to a layer and return all its segments, the new tokens in the last.
@@ -141,6 +157,8 @@ class KVCache:
         """
         for runs in (self._packed, self._closed, self._tail):
             runs[layer] = tuple(segment.beside(new) for segment in runs[layer])
+        if self._block is not None:
+            return self._fill(self._block, layer, new)
         tail = self._tail[layer]
         if tail and (new.length > 1 or tail[0].length + new.length > TAIL):
             self._closed[layer] = _push(self._closed[layer], tail[0])
@@ -148,8 +166,21 @@ class KVCache:
         self._tail[layer] = (_join((*tail, new)),)
         return self._segments(layer)
 
+    def _fill(self, block: KVBlock, layer: int, new: Segment) -> tuple[Segment, ...]:
+        """Append a run to the block; with its last one, what is in it stays as it is."""
+        before = self._segments(layer)
+        block.add(layer, new.k, new.v)
+        if block.is_full:
+            for i in range(len(self._packed)):
+                self._packed[i] += (Segment(*block.tensors(i)),)
+            self._block = None
+        return (*before, new)
+
     def _segments(self, layer: int) -> tuple[Segment, ...]:
-        return self._packed[layer] + self._closed[layer] + self._tail[layer]
+        runs = self._packed[layer] + self._closed[layer] + self._tail[layer]
+        if self._block is None or not self._block.holds(layer):
+            return runs
+        return (*runs, Segment(*self._block.tensors(layer)))
 
 
 def _push(runs: tuple[Segment, ...], new: Segment) -> tuple[Segment, ...]:
