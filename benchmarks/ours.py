@@ -108,16 +108,12 @@ class Ours(Builder):
     def _remember(self, batch: int, length: int) -> int:
         from megengine import Tensor
 
-        from official.multimodal.taming_transformer.gpt import LONG
-
         c = self.model.config
         shape = (batch, c.n_head, length, c.n_embd // c.n_head)
         values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         if batch > 1 or self._case.cond > 1:  # else all steps pass through NumPy, as do their pasts
             values = Tensor(values)
         keys = values.reshape(batch, c.n_head, c.n_embd // c.n_head, length)
-        if length > 1 and batch * length >= LONG:
-            self._past.reserve((batch, c.n_head, c.n_embd // c.n_head, length), self.model.device)
         for layer in range(c.n_layer):
             self._past.extend(layer, Segment(keys + layer, values - layer))
         return length

@@ -60,7 +60,7 @@ def test_one_product_gives_what_the_three_layers_give(rows, length, last):
     attention = gpt.blocks[0].attn
     x = gpt.tok_emb(tokens(np.arange(rows * length).reshape(rows, length)))
     cache = KVCache(1)
-    attention(to_columns(x), rows, None, cache, 0, last)
+    attention(to_columns(x), rows, None, cache, 0, last=last)
     (segment,) = cache._segments(0)
     keys = segment.k.transpose(0, 1, 3, 2)
     for layer, found in ((attention.key, keys), (attention.value, segment.v)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import reduce
 from operator import add
 from typing import Iterable
@@ -12,7 +13,7 @@ from megengine import Tensor
 
 from .host import is_gpu
 from .kv_cache import Segment
-from .layers import BIG, settle, softmax
+from .layers import settle, softmax
 
 # From so many matrices, or so many rows in all of them, on, `product` is faster as a convolution.
 # Measured on 2 cores, microseconds of matmul / convolution (benchmarks/products.py), q k:
@@ -41,7 +42,9 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     )
 
 
-def attend(q: Tensor, segments: tuple[Segment, ...], mask: Tensor | None) -> Tensor:
+def attend(
+    q: Tensor, segments: tuple[Segment, ...], mask: Tensor | None, least: float = math.inf
+) -> Tensor:
     """Attend over segments without joining them.
 
     Args:
@@ -49,18 +52,19 @@ def attend(q: Tensor, segments: tuple[Segment, ...], mask: Tensor | None) -> Ten
         segments: Oldest first; with a mask, the last is the T tokens and nothing else.
         mask: Added to the scores of the newest T tokens (T, T), or ``None`` where every query
             sees every key.
+        least: From so many numbers on, scores and weights are waited for, so that few are held.
 
     Returns:
         (B, n_head, T, head_dim).
     """
-    scores = [settle(product(q, s.k), BIG) for s in segments]
+    scores = [settle(product(q, s.k), least) for s in segments]
     if q.shape[2] == 1:
         return _attend_one(scores, segments)
     if mask is not None:
-        scores[-1] = settle(scores[-1] + mask, BIG)
+        scores[-1] = settle(scores[-1] + mask, least)
     largest = reduce(F.maximum, (part.max(axis=-1, keepdims=True) for part in scores))
     # scores are large: each is free again as soon as its weights are there
-    weights = [settle(F.exp(scores.pop(0) - largest), BIG) for _ in segments]
+    weights = [settle(F.exp(scores.pop(0) - largest), least) for _ in segments]
     total = _added(part.sum(axis=-1, keepdims=True) for part in weights)
     return _added(product(w, s.v) for w, s in zip(weights, segments)) / total
 

@@ -5,6 +5,7 @@ Source: taming/modules/transformer/mingpt.py of CompVis/taming-transformers @3ba
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import megengine.module as M
@@ -29,9 +30,10 @@ from .layers import Embedding, Network, cast, gelu, settle
 from .norms import LayerNorm
 from .parameters import Declared, Stack, declare, joined
 
-# Columns from which on a pass is long: its tensors are worth waiting for, its keys and values worth
-# a block of their own. It takes a second or more; both cost milliseconds.
-LONG = 256
+# Columns from which on a pass is long. That of several samples takes memory sparingly: it waits for
+# tensors of so many numbers and more (2 MB), and has a block for its keys and values. This costs
+# 3 % of its time, and saves 200 MB of four samples' 2 GB.
+LONG, LARGE = 256, 1 << 19
 # Columns that ``next_logits`` passes at once: more are not faster, and their tensors take more.
 COLUMNS = 576
 
@@ -53,11 +55,20 @@ class CausalSelfAttention(Stack):
         return [[part.weight for part in parts], [part.bias for part in parts]]
 
     def forward(
-        self, x: Tensor, batch: int, mask: Tensor | None, cache: KVCache, layer: int, last: bool
+        self,
+        x: Tensor,
+        batch: int,
+        mask: Tensor | None,
+        cache: KVCache,
+        layer: int,
+        *,
+        last: bool = False,
+        least: float = math.inf,
     ) -> Tensor:
         """Map the columns of B*T newest tokens to the same shape; the cache grows by T.
 
-        With ``last`` only the last position of each sample is mapped.
+        With ``last`` only the last position of each sample is mapped. From ``least`` numbers on,
+        tensors are waited for, so that few are held.
         """
         c, t = x.shape[1], 1 if x.ndim == 2 else x.shape[2] // batch
         weight, bias = map(joined, self.stacked())
@@ -68,7 +79,7 @@ class CausalSelfAttention(Stack):
         else:
             k, v, q = self._heads(x, batch, weight, bias)
         segments = cache.extend(layer, Segment(k, swap(v, 2)))
-        y = attend(swap(q, 2) * (c // self.n_head) ** -0.5, segments, mask)
+        y = attend(swap(q, 2) * (c // self.n_head) ** -0.5, segments, mask, least)
         y = swap(y, 3)  # (B, n_head, head_dim, T)
         if batch * t < CONV_TOKENS:
             return self.proj(y.reshape(1, c))
@@ -109,17 +120,19 @@ class Block(M.Module):
         mask: Tensor | None,
         cache: KVCache,
         layer: int,
+        *,
         last: bool = False,
+        least: float = math.inf,
     ) -> Tensor:
-        """Map the columns of B*T tokens to the same; with ``last``, the last of each sample."""
-        gathered = self.attn(self.ln1(x), batch, mask, cache, layer, last)
+        """Map the columns of B*T tokens to the same; ``last`` and ``least`` as in attention."""
+        gathered = self.attn(self.ln1(x), batch, mask, cache, layer, last=last, least=least)
         x = (last_columns(x, batch) if last else x) + gathered
-        return x + self._mlp(self.ln2(x))
+        return x + self._mlp(self.ln2(x), least)
 
-    def _mlp(self, h: Tensor) -> Tensor:
+    def _mlp(self, h: Tensor, least: float) -> Tensor:
         expand, activate, contract = self.mlp
-        wide = expand(settle(h, LONG * h.shape[1]))  # what attention took is free again
-        y: Tensor = contract(activate(wide))
+        h = settle(h, LONG * h.shape[1])  # what attention took is free again
+        y: Tensor = contract(activate(expand(h), least))
         return y
 
 
@@ -163,9 +176,11 @@ class GPT(Network):
         batch, t = idx.shape
         x = to_columns(self.tok_emb(idx) + self.pos_emb[:, past : past + t])
         mask = self._mask(past, t)
+        least = LARGE if cache.is_filling else math.inf
         for i, block in enumerate(self.blocks):
             # of the last block, nothing but keys and values of the other positions is needed
-            x = block(x, batch, mask, cache, i, last and i == len(self.blocks) - 1)
+            at_end = last and i == len(self.blocks) - 1
+            x = block(x, batch, mask, cache, i, last=at_end, least=least)
             # convolutions take buffers as large as their weights; waiting costs a step most
             if batch * t >= CONV_TOKENS and (t > 1 or i % 3 == 2):
                 x = settle(x)
@@ -191,7 +206,7 @@ class GPT(Network):
             return one_token.logits(self, tokens.item(), cache)[None]
         self._check(tokens.shape, cache.length)
         batch, t = tokens.shape
-        if t > 1 and batch * t >= LONG and not is_gpu(self.device):
+        if batch > 1 and t > 1 and batch * t >= LONG and not is_gpu(self.device):
             heads = self.config.n_head
             cache.reserve((batch, heads, self.config.n_embd // heads, t), self.device)
         for part in self._parts(tokens, cache.length):

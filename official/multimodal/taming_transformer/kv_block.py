@@ -26,7 +26,7 @@ class KVBlock:
 
     def __init__(self, n_layer: int, shape: Sequence[int], device: str):
         self._shape = tuple(shape)
-        self._memory = F.zeros((n_layer, 2, int(np.prod(shape))), device=device)
+        self._memory = [F.zeros((2, int(np.prod(shape))), device=device) for _ in range(n_layer)]
         self._held = [0] * n_layer
 
     @property
@@ -42,7 +42,7 @@ class KVBlock:
         """Copy keys (B, n_head, head_dim, n) and values (B, n_head, n, head_dim) of the next n."""
         start = self._held[layer]
         tokens = slice(start, start + k.shape[3])
-        keys, values = writable(self._memory)[layer]
+        keys, values = writable(self._memory[layer])
         rows, heads, width, length = self._shape
         keys.reshape(self._shape)[..., tokens] = on_host(k)
         values.reshape(rows, heads, length, width)[:, :, tokens] = on_host(v)
@@ -51,7 +51,7 @@ class KVBlock:
     def tensors(self, layer: int) -> tuple[Any, Any]:
         """Return keys and values of the tokens that are there, views of the block."""
         rows, heads, width, length = self._shape
-        keys, values = (self._memory[layer, i] for i in range(2))
+        keys, values = (self._memory[layer][i] for i in range(2))
         k, v = keys.reshape(self._shape), values.reshape(rows, heads, length, width)
         held = self._held[layer]
         return (k, v) if held == length else (k[..., :held], v[:, :, :held])

@@ -117,14 +117,23 @@ class KVCache:
     def reserve(self, shape: Sequence[int], device: str) -> None:
         """Have the next tokens lie in one block, on a CPU, float32.
 
-        Nothing happens where runs that may still be joined are held.
+        Nothing happens where the present run may still grow; what is frozen stays as it is.
 
         Args:
             shape: (B, n_head, head_dim, T): T tokens of B rows, in as many passes as you like.
             device: Where they are.
         """
-        if not any(self._closed) and not any(self._tail):
-            self._block = KVBlock(len(self._tail), shape, device)
+        if any(self._tail):
+            return
+        for layer, closed in enumerate(self._closed):
+            self._packed[layer] += closed
+            self._closed[layer] = ()
+        self._block = KVBlock(len(self._tail), shape, device)
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether tokens are expected in a block."""
+        return self._block is not None
 
     def pack(self) -> None:
         """Lay what is not yet in blocks into one, the first time; later tokens stay beside it.

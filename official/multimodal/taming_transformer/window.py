@@ -142,6 +142,7 @@ class WindowLogits:
             if self._current[0] == frame:
                 return self._current[1:3]
             self._keep(*self._current)
+            self._current = None  # unless it is kept, its memory serves the next one
             self._kept = {f: kept for f, kept in self._kept.items() if f.top == frame.top}
         found = self._kept.pop(frame, None)
         return (self._gpt.new_cache(), -1) if found is None else found[:2]
