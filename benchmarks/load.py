@@ -26,6 +26,9 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.worker import status_mb  # noqa: E402
 
 ROUNDS = 5
+# Seconds before each process. A virtual machine's host takes freed memory back after a second or
+# two and gives it anew slowly: whoever started sooner after the other's end would seem faster.
+REST = 4.0
 
 
 class Peak:
@@ -93,6 +96,7 @@ def write_weights(model: str, path: Path) -> None:
 
 
 def _output(command: list[str]) -> str:
+    time.sleep(REST)
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return done.stdout.splitlines()[-1]
 
