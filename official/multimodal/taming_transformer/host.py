@@ -61,8 +61,7 @@ def written(shape: Sequence[int], write: Callable[[np.ndarray], None]) -> Tensor
     """Return a float32 tensor of the numbers that ``write`` puts into an array of its shape.
 
     The array is the tensor's memory where the default device is a CPU. MegEngine's own way from an
-    array to a tensor is by a buffer of the same size: many times slower (celebahq_transformer is
-    loaded in half the time), and each leaves a hole in the heap.
+    array to a tensor is by a buffer of the same size: slower, and each leaves a hole in the heap.
     """
     if is_gpu(mge.get_default_device()):
         array = np.empty(shape, np.float32)
