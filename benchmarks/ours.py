@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -23,24 +22,9 @@ from official.multimodal.taming_transformer.checkpoint import (  # noqa: E402
 )
 from official.multimodal.taming_transformer.config import GPTConfig  # noqa: E402
 from official.multimodal.taming_transformer.kv_cache import TAIL, Segment  # noqa: E402
-from official.multimodal.taming_transformer.parameters import declared_groups, fill  # noqa: E402
+from official.multimodal.taming_transformer.parameters import fill  # noqa: E402
 from official.multimodal.taming_transformer.runtime import tune_cpu  # noqa: E402
 from official.multimodal.taming_transformer.sampling import SamplingParams, draw  # noqa: E402
-
-
-def fill_drawn(model: Any) -> None:
-    """Give a declared network values drawn by its parameters' names."""
-    for group in declared_groups(model):
-        rows = {name: (part.declared_shape or ())[0] for name, part in group}
-        fill([part for _, part in group], partial(_draw, rows))
-
-
-def _draw(rows: Mapping[str, int], out: np.ndarray) -> None:
-    """Draw the rows of tensors that lie one under the other."""
-    start = 0
-    for name, count in rows.items():
-        draw_into(name, out[start : start + count])
-        start += count
 
 
 class Ours(Builder):
@@ -62,7 +46,7 @@ class Ours(Builder):
 
         c = CASES[case]
         model = GPT(GPTConfig(**c.gpt)) if c.gpt else zoo.skeleton(c.model)
-        fill_drawn(model)
+        fill(model, draw_into)
         return model
 
     def reconstruct(self, case: str) -> float:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import pickle
 import struct
 import tracemalloc
 import zipfile
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable
 
@@ -131,6 +133,19 @@ def test_read_into_fills_the_array_that_is_given(any_file: Path) -> None:
         with pytest.raises(ValueError, match="shape"):
             file.read_into("of.float16", out.T)
     np.testing.assert_array_equal(out, arrays()["of.float16"])
+
+
+@pytest.mark.parametrize("system", ["this", "without preadv"])
+def test_threads_read_from_one_file_at_once(
+    any_file: Path, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    if system == "without preadv":
+        monkeypatch.delattr(os, "preadv")
+    monkeypatch.setattr("official.multimodal.taming_transformer.tensor_file.CHUNK", 2)
+    with open_checkpoint(any_file) as file, ThreadPoolExecutor(4) as pool:
+        names = list(arrays()) * 50
+        for name, found in zip(names, pool.map(file.read, names)):
+            np.testing.assert_array_equal(found, arrays()[name])
 
 
 def test_an_unknown_tensor_is_named(any_file: Path) -> None:

@@ -1,17 +1,20 @@
 import copy
 import pickle
-from functools import partial
+import platform
+import threading
 
 import numpy as np
 import pytest
 
+from official.multimodal.taming_transformer import parameters
 from official.multimodal.taming_transformer.columns import to_columns
 from official.multimodal.taming_transformer.config import GPTConfig
 from official.multimodal.taming_transformer.filling import load_tensors, parameter_shapes
 from official.multimodal.taming_transformer.gpt import GPT
 from official.multimodal.taming_transformer.kv_cache import KVCache
-from official.multimodal.taming_transformer.parameters import fill, joined
+from official.multimodal.taming_transformer.parameters import fill, is_filled, joined
 from tests.tiny import filled, tiny_gpt, tokens
+from tests.tuned import number_printed
 
 
 def logits(gpt: GPT, rows: int = 2) -> np.ndarray:
@@ -80,8 +83,7 @@ def test_new_weights_are_used_at_once_however_they_arrive():
         gpt.load_state_dict(weights)
 
     def by_fill(gpt: GPT) -> None:
-        for name, parameter in gpt.named_parameters():
-            fill([parameter], partial(np.copyto, src=weights[name]))
+        fill(gpt, lambda name, out: np.copyto(out, weights[name]))
 
     def by_assignment(gpt: GPT) -> None:
         for name, parameter in gpt.named_parameters():
@@ -138,3 +140,66 @@ def test_a_moved_a_copied_and_a_pickled_network_give_the_same():
     query = gpt.blocks[0].attn.query.weight
     query._reset(query * 0)
     assert not np.allclose(logits(gpt), want, atol=1e-3)
+
+
+def test_on_a_gpu_the_numbers_pass_through_arrays(monkeypatch):
+    monkeypatch.setattr(parameters, "is_gpu", lambda device: True)
+    monkeypatch.setattr(parameters, "writable", None)  # would be called on their memory
+    gpt, weights = tiny_gpt(), other_weights()
+    fill(gpt, lambda name, out: np.copyto(out, weights[name]))
+    assert all(np.array_equal(values, weights[name]) for name, values in gpt.state_dict().items())
+    assert shares_memory(gpt)
+
+
+def test_as_many_threads_write_as_operators_have(monkeypatch):
+    monkeypatch.setattr(parameters, "thread_count", lambda device: 3)
+    together, names, lock = threading.Barrier(3, timeout=30), [], threading.Lock()
+
+    def write(name: str, out: np.ndarray) -> None:
+        with lock:
+            names.append(name)
+            first = len(names) <= 3
+        if first:
+            together.wait()  # an error where one of the three does not come
+        out.fill(1)
+
+    gpt = tiny_gpt()
+    fill(gpt, write)
+    assert sorted(names) == sorted(parameter_shapes(gpt))
+
+
+def test_all_parameters_stay_as_they_were_if_the_values_of_one_do_not_come():
+    gpt = tiny_gpt()
+    want, begun = logits(gpt), []
+
+    def half(name: str, out: np.ndarray) -> None:
+        begun.append(name)
+        out.fill(3)
+        if len(begun) == 5:
+            raise OSError("the file ends here")
+
+    with pytest.raises(OSError, match="ends here"):
+        fill(gpt, half)
+    assert all(is_filled(parameter) for parameter in gpt.parameters())
+    assert np.array_equal(logits(gpt), want)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
+def test_filled_parameters_take_no_more_than_their_numbers():
+    program = """
+import numpy as np
+from benchmarks.worker import status_mb
+from official.multimodal.taming_transformer.config import GPTConfig
+from official.multimodal.taming_transformer.gpt import GPT
+from official.multimodal.taming_transformer.parameters import fill
+from official.multimodal.taming_transformer.runtime import tune_cpu
+tune_cpu()
+small = GPT(GPTConfig(50, 64, n_layer=1, n_head=4, n_embd=32))
+fill(small, lambda name, out: out.fill(1))  # wakes the threads up
+gpt = GPT(GPTConfig(50, 64, n_layer=8, n_head=4, n_embd=640))
+before = status_mb("VmRSS")
+fill(gpt, lambda name, out: out.fill(1))
+size = sum(4 * np.prod(part.shape) for part in gpt.parameters())
+print((status_mb("VmRSS") - before) / size * 1e6)
+"""
+    assert 0.9 < number_printed(program) < 1.15  # through MegEngine's buffers: 1.35

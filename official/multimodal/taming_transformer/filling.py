@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import zlib
 from functools import partial
-from typing import Mapping, Sequence
+from typing import Mapping
 
 import megengine.module as M
 import numpy as np
 
-from .parameters import declared_groups, declared_parameters, fill
+from .parameters import declared_parameters, fill
 
 
 def parameter_shapes(model: M.Module) -> dict[str, tuple[int, ...]]:
@@ -36,9 +36,11 @@ def load_tensors(model: M.Module, tensors: Mapping[str, np.ndarray]) -> None:
     for name, shape in shapes.items():
         if tuple(tensors[name].shape) != shape:
             raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, expected {shape}")
-    for group in declared_groups(model):
-        arrays = [np.asarray(tensors[name], np.float32) for name, _ in group]
-        fill([part for _, part in group], partial(_stack, arrays))
+
+    def copy(name: str, out: np.ndarray) -> None:
+        out[...] = tensors[name]
+
+    fill(model, copy)
 
 
 def initialise(model: M.Module, seed: int = 0) -> None:
@@ -46,20 +48,13 @@ def initialise(model: M.Module, seed: int = 0) -> None:
 
     Matrices and kernels are normal with variance 1 / fan-in, scales one, biases zero.
     """
-    for group in declared_groups(model):
-        arrays = [_drawn(name, part.declared_shape or (), seed) for name, part in group]
-        fill([part for _, part in group], partial(_stack, arrays))
+    fill(model, partial(_draw, seed))
 
 
-def _stack(arrays: Sequence[np.ndarray], out: np.ndarray) -> None:
-    np.concatenate(arrays, out=out)
-
-
-def _drawn(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    if len(shape) == 1:
-        ones = name.endswith("weight")
-        return np.ones(shape, np.float32) if ones else np.zeros(shape, np.float32)
+def _draw(seed: int, name: str, out: np.ndarray) -> None:
+    if out.ndim == 1:
+        out.fill(1 if name.endswith("weight") else 0)
+        return
     stream = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))
-    values = stream.standard_normal(shape, np.float32)
-    values *= np.float32(1 / math.sqrt(np.prod(shape[1:])))
-    return values
+    stream.standard_normal(dtype=np.float32, out=out)
+    out *= np.float32(1 / math.sqrt(np.prod(out.shape[1:])))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Sequence
+from typing import Callable
 
 import megengine as mge
-import megengine.functional as F
 import numpy as np
 from megengine import Tensor
 from megengine.device import what_is_xpu
@@ -57,27 +56,15 @@ def writable(tensor: Tensor) -> np.ndarray:
     return np.asarray(_Memory(view))
 
 
-def written(shape: Sequence[int], write: Callable[[np.ndarray], None]) -> Tensor:
-    """Return a float32 tensor of the numbers that ``write`` puts into an array of its shape.
-
-    The array is the tensor's memory where the default device is a CPU. MegEngine's own way from an
-    array to a tensor is by a buffer of the same size: slower, and each leaves a hole in the heap.
-    """
-    if is_gpu(mge.get_default_device()):
-        array = np.empty(shape, np.float32)
-        write(array)
-        tensor = Tensor(array, no_cache=True)
-        mge._full_sync()  # it has copied the array
-        return tensor
-    tensor = F.zeros(shape)
-    write(writable(tensor))
-    return tensor
+def thread_count(device: object) -> int:
+    """Return the threads that operators on a device have."""
+    found = re.match(r"multithread(\d+)", str(device))
+    return int(found.group(1)) if found else 1
 
 
 def on_threads(device: str, size: int, work: Callable[[slice], None]) -> None:
     """Have parts of ``range(size)`` worked on by as many threads as operators on a device have."""
-    found = re.match(r"multithread(\d+)", str(device))
-    threads = int(found.group(1)) if found else 1
+    threads = thread_count(device)
     bounds = [size * n // threads for n in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, map(slice, bounds, bounds[1:])))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Sequence
 
 import megengine.module as M
 import numpy as np
 
 from .conversion import Sources, plan_file, source_files
-from .convert import Candidates, TensorRef
+from .convert import Candidates, Plan
 from .filling import initialise, load_tensors, parameter_shapes
-from .parameters import declared_groups, fill
+from .parameters import fill
 from .runtime import release_memory
 
 __all__ = ["initialise", "load_checkpoint", "load_tensors", "parameter_shapes"]
@@ -40,17 +39,11 @@ def load_checkpoint(
     """
     with Sources(source_files([path])) as source:
         plan = plan_file(source, parameter_shapes(model), part=part, candidates=candidates)
-        for group in declared_groups(model):
-            refs = [plan.take[name] for name, _ in group]
-            fill([parameter for _, parameter in group], partial(_read, source, refs))
+        fill(model, partial(_read, source, plan))
     release_memory()  # pieces that were converted on their way
 
 
-def _read(source: Sources, refs: Sequence[TensorRef], out: np.ndarray) -> None:
-    """Read tensors, one under the other, into an array of all their rows."""
-    start = 0
-    for ref in refs:
-        rows = out[start : start + ref.shape[0]]
-        # its shape in the file: all that `ref.transform` would undo
-        source.read_into(ref.source, rows.reshape(source.tensors[ref.source].shape))
-        start += len(rows)
+def _read(source: Sources, plan: Plan, name: str, out: np.ndarray) -> None:
+    ref = plan.take[name]
+    # in its shape of the file: all that `ref.transform` would undo
+    source.read_into(ref.source, out.reshape(source.tensors[ref.source].shape))

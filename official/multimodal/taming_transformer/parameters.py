@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
-from typing import Callable, Iterator, Sequence
+from typing import Callable, Iterator, List, Sequence, Tuple
 
+import megengine as mge
 import megengine.functional as F
 import megengine.module as M
 import numpy as np
 from megengine import Parameter, Tensor
 
-from .host import written
+from .host import is_gpu, thread_count, writable
+from .unwritten import unwritten
 
 
 class Declared(Parameter):
@@ -30,6 +33,12 @@ class Declared(Parameter):
         self.whole = self.view = None
 
 
+Group = List[Tuple[str, Declared]]
+"""Parameters whose rows lie one under the other, and their names."""
+
+Write = Callable[[str, np.ndarray], None]
+
+
 class Stack(M.Module):
     """A module of which some parameters lie one under the other in one tensor."""
 
@@ -46,20 +55,43 @@ def declare(*shape: int) -> Declared:
     return parameter
 
 
-def fill(parts: Sequence[Declared], write: Callable[[np.ndarray], None]) -> None:
-    """Give a declared parameter its values, or several that are stacked, on the default device.
+def fill(model: M.Module, write: Write) -> None:
+    """Give the declared parameters of a network their values, on the default device.
 
     Args:
-        parts: Made by ``declare``.
-        write: Writes the values, the rows of several one under the other, to a C-contiguous float32
-            array of the declared shape. If it raises, the parameters stay as they were.
+        model: Its parameters were made by ``declare``; it may have been filled before.
+        write: Called with the name of each parameter and a C-contiguous float32 array of its shape,
+            in memory that is new, to write its values to. On a CPU this is the parameter's own, and
+            as many threads call at once as operators have: new memory costs more than reading.
+            If it raises on a CPU, all parameters stay as they were.
     """
-    shapes = [part.declared_shape or () for part in parts]
-    whole = Parameter(written((sum(shape[0] for shape in shapes), *shapes[0][1:]), write))
-    if len(parts) == 1:
-        parts[0]._reset(whole)
+    groups = list(declared_groups(model))
+    device = mge.get_default_device()
+    if is_gpu(device):
+        _fill_by_copies(groups, write)
     else:
-        _share(whole, parts)
+        _fill_in_place(groups, write, thread_count(device))
+
+
+def _fill_in_place(groups: Sequence[Group], write: Write, threads: int) -> None:
+    wholes = [unwritten(_whole_shape(group)) for group in groups]
+    arrays = map(writable, wholes)
+    pieces = [piece for group, array in zip(groups, arrays) for piece in _pieces(group, array)]
+    with ThreadPoolExecutor(threads) as pool:
+        # in case of an error `map` calls off what has not begun, and it is raised here
+        list(pool.map(write, *zip(*pieces)))
+    for group, whole in zip(groups, wholes):
+        _give(whole, group)
+
+
+def _fill_by_copies(groups: Sequence[Group], write: Write) -> None:
+    for group in groups:
+        array = np.empty(_whole_shape(group), np.float32)
+        for name, rows in _pieces(group, array):
+            write(name, rows)
+        whole = Tensor(array, no_cache=True)
+        mge._full_sync()  # it has copied the array
+        _give(whole, group)
 
 
 def is_filled(parameter: Parameter) -> bool:
@@ -73,8 +105,8 @@ def declared_parameters(model: M.Module) -> Iterator[tuple[str, Declared]]:
     yield from sorted(model.named_parameters())
 
 
-def declared_groups(model: M.Module) -> Iterator[list[tuple[str, Declared]]]:
-    """Yield the same in groups that are to be filled together: a stack, or one alone."""
+def declared_groups(model: M.Module) -> Iterator[Group]:
+    """Yield the same in groups that are filled together: a stack, or one alone."""
     names = {id(parameter): name for name, parameter in declared_parameters(model)}
     modules = [module for module in model.modules() if isinstance(module, Stack)]
     stacks = [parts for module in modules for parts in module.stacked()]
@@ -105,6 +137,26 @@ def _make_up(whole: Tensor, parts: Sequence[Declared]) -> bool:
     starts = [0, *accumulate(map(_rows, parts))]
     placed = all(part.whole is whole and part.start == at for part, at in zip(parts, starts))
     return placed and bool(whole.shape[0] == starts[-1])
+
+
+def _whole_shape(group: Group) -> tuple[int, ...]:
+    rows = sum(_rows(part) for _, part in group)
+    return (rows, *(group[0][1].declared_shape or group[0][1].shape)[1:])
+
+
+def _pieces(group: Group, whole: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the name of each part of a group, and its rows of the array of all."""
+    start = 0
+    for name, part in group:
+        yield name, whole[start : start + _rows(part)]
+        start += _rows(part)
+
+
+def _give(whole: Tensor, group: Group) -> None:
+    if len(group) == 1:
+        group[0][1]._reset(Parameter(whole))
+    else:
+        _share(Parameter(whole), [part for _, part in group])
 
 
 def _share(whole: Tensor, parts: Sequence[Declared]) -> None:
