@@ -1,4 +1,4 @@
-"""Tensors over memory of C's allocator: what is written, when memory is taken, when it goes."""
+"""Tensors of unwritten memory: what they have, when memory is taken, and when it goes."""
 
 import platform
 import subprocess
@@ -39,7 +39,7 @@ left = status_mb("VmRSS") - start
 
 
 @pytest.mark.parametrize("device", ["cpu0", "multithread2"])
-@pytest.mark.parametrize("shape", [(1,), (3,), (700, 900), (2, 3, 4, 5)])
+@pytest.mark.parametrize("shape", [(1,), (3,), (700, 900), (2, 3, 4, 5), (1 << 16,), (2, 1 << 16)])
 def test_what_is_written_is_what_the_tensor_has(shape, device):
     values = np.random.default_rng(0).random(shape, np.float32)
     before = mge.get_default_device()
@@ -54,11 +54,6 @@ def test_what_is_written_is_what_the_tensor_has(shape, device):
         assert np.array_equal(tensor.numpy(), values)
     finally:
         mge.set_default_device(before)
-
-
-def test_numbers_begin_at_a_line_of_the_cache():
-    tensors = [unwritten((size,)) for size in range(1, 40)]
-    assert {writable(tensor).ctypes.data % 64 for tensor in tensors} == {0}
 
 
 def test_numbers_outlive_the_tensor_that_an_operator_still_reads():
@@ -79,15 +74,19 @@ def test_memory_is_taken_when_written_to_and_given_back(what, low, high):
     assert low <= number_printed(ROOM + f"print({what})") < high
 
 
+def test_a_copy_on_another_device_is_made_though_the_tensor_goes():
+    for _ in range(20):
+        tensor = unwritten((300, 300))
+        writable(tensor).fill(2)
+        copy = tensor.to("cpu1")
+        del tensor
+        mge._full_sync()
+        assert (copy.numpy() == 2).all()
+
+
 def test_a_program_ends_that_still_has_such_tensors():
     program = (
         "from official.multimodal.taming_transformer.unwritten import unwritten;"
         "kept = [unwritten((1000, n + 1)) * 1 for n in range(40)] + [unwritten((9,))]"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
-
-
-@pytest.mark.parametrize("power", [59, 62])
-def test_more_memory_than_there_is_is_an_error(power):
-    with pytest.raises(MemoryError, match=rf"shape \({1 << power},\)"):
-        unwritten((1 << power,))
