@@ -14,16 +14,16 @@ from official.multimodal.taming_transformer.unwritten import unwritten
 from tests.tuned import number_printed
 
 ROOM = """
-import gc, time
+import time
 import megengine as mge
 from benchmarks.worker import status_mb
 from official.multimodal.taming_transformer.host import writable
 from official.multimodal.taming_transformer.runtime import tune_cpu
 from official.multimodal.taming_transformer.unwritten import unwritten
 tune_cpu()
-writable(unwritten((8,))).fill(1)  # wakes the threads up
+writable(*unwritten([(8,)])).fill(1)  # wakes the threads up
 start = status_mb("VmRSS")
-tensor = unwritten((60, 1 << 20))  # 252 MB
+(tensor,) = unwritten([(60, 1 << 20)])  # 252 MB
 untouched = status_mb("VmRSS") - start
 array = writable(tensor)
 array.fill(1)
@@ -45,7 +45,7 @@ def test_what_is_written_is_what_the_tensor_has(shape, device):
     before = mge.get_default_device()
     mge.set_default_device(device)
     try:
-        tensor = unwritten(shape)
+        (tensor,) = unwritten([shape])
         writable(tensor)[...] = values
         assert str(tensor.device).startswith(device)
         assert np.array_equal(tensor.numpy(), values)
@@ -58,11 +58,11 @@ def test_what_is_written_is_what_the_tensor_has(shape, device):
 
 def test_numbers_outlive_the_tensor_that_an_operator_still_reads():
     for _ in range(50):
-        tensor = unwritten((300, 300))
+        (tensor,) = unwritten([(300, 300)])
         writable(tensor).fill(2)
         result = F.matmul(tensor, tensor)
         del tensor
-        unwritten((300, 300))
+        unwritten([(300, 300)])
         assert (result.numpy() == 1200).all()
 
 
@@ -76,7 +76,7 @@ def test_memory_is_taken_when_written_to_and_given_back(what, low, high):
 
 def test_a_copy_on_another_device_is_made_though_the_tensor_goes():
     for _ in range(20):
-        tensor = unwritten((300, 300))
+        (tensor,) = unwritten([(300, 300)])
         writable(tensor).fill(2)
         copy = tensor.to("cpu1")
         del tensor
@@ -87,6 +87,6 @@ def test_a_copy_on_another_device_is_made_though_the_tensor_goes():
 def test_a_program_ends_that_still_has_such_tensors():
     program = (
         "from official.multimodal.taming_transformer.unwritten import unwritten;"
-        "kept = [unwritten((1000, n + 1)) * 1 for n in range(40)] + [unwritten((9,))]"
+        "kept = unwritten([(1000, n + 1) for n in range(40)]); kept += [kept[0] * 1]"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

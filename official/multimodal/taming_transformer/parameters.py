@@ -74,7 +74,7 @@ def fill(model: M.Module, write: Write) -> None:
 
 
 def _fill_in_place(groups: Sequence[Group], write: Write, threads: int) -> None:
-    wholes = [unwritten(_whole_shape(group)) for group in groups]
+    wholes = unwritten([_whole_shape(group) for group in groups])
     arrays = map(writable, wholes)
     pieces = [piece for group, array in zip(groups, arrays) for piece in _pieces(group, array)]
     with ThreadPoolExecutor(threads) as pool:

@@ -15,8 +15,8 @@ _PART = 1 << 16
 """Numbers of a tensor that stands for a part of others: 256 KB."""
 
 
-def unwritten(shape: Sequence[int]) -> Tensor:
-    """Return a float32 tensor on the default device, a CPU, of memory that was never touched.
+def unwritten(shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Return float32 tensors on the default device, a CPU, of memory that was never touched.
 
     The system takes memory for a page, and clears it, when it is first written to. That is most of
     the time of loading weights, and is left to the one who writes (``host.writable``), on several
@@ -27,13 +27,16 @@ def unwritten(shape: Sequence[int]) -> Tensor:
     MegEngine's own and lives like that of any tensor.
 
     Args:
-        shape: At least one dimension, and from 1 to 2**31 - 1 numbers.
+        shapes: Of each at least one dimension, and from 1 to 2**31 - 1 numbers.
     """
-    size = math.prod(shape)
+    part = F.zeros((_PART,))  # one for all: those of each would leave holes between the tensors
+    return [_packed(part, math.prod(shape)).reshape(*shape) for shape in shapes]
+
+
+def _packed(part: Tensor, size: int) -> Tensor:
     whole, rest = divmod(size, _PART)
-    parts = [F.zeros((_PART,))] * whole + [F.zeros((rest,))] * (rest > 0)
+    parts = [part] * whole + [part[:rest]] * (rest > 0)
     pack = ParamPackConcat()
     pack.offsets = [0] * (2 * len(parts) - 1) + [size]  # of these the last is looked at: the length
     nowhere = Tensor(np.zeros(2 * len(parts), np.int32))
-    (tensor,) = apply(pack, *parts, nowhere)
-    return tensor.reshape(*shape)
+    return apply(pack, *parts, nowhere)[0]
