@@ -229,6 +229,8 @@ def whole_run(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
             pair.original("advance", count=0 if grows else 1)
             original += pair.original("advance", count=turn)
             ours += pair.ours("advance", count=turn - turn // 2)
+            done = f"{sum(ours):.2f} and {sum(original):.2f} s for {len(ours)} of {cells} cells"
+            print(f"  {name}: {done}", file=sys.stderr, flush=True)
         times.ours.append(sum(ours)), times.original.append(sum(original))
         if grows:
             timed = zip((ours, original), parts_of(CASES[name], cells, QUICK), QUICK.part_seconds)
