@@ -15,11 +15,12 @@ before and after. Without --full, but for one face, which is run whole where --q
 a few parts of a run stand for all of it (benchmarks/plan.py): the mean of consecutive steps in the
 middle of each quarter; for maps, passes of a few lengths on our side and windows, which cost
 the same for every token, on the original's; the first steps after a rest do not count. With --full
-every token is timed, at most 256 of the original's between the halves of ours, and a second line
-says what --quick's parts make of the same run: on a shared machine, two runs minutes apart differ
-by what its neighbours do, so --quick --full is for medians (--rounds 3). The original's memory is
-that of a step before the last, but with --full alone. It runs under PyTorch in its own environment:
-TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test --all` makes it).
+every token is timed, at most 256 of the original's between the halves of ours; stderr says after
+each such turn how far it is, and a second line of the table what --quick's parts make of the same
+run: on a shared machine, two runs minutes apart differ by what its neighbours do, so --quick --full
+is for medians (--rounds 3). The original's memory is that of a step before the last, but with
+--full alone. It runs under PyTorch in its own environment: TAMING_REFERENCE_PYTHON or .venv-ref
+(`sh tools/run.sh test --all` makes it).
 """
 
 from __future__ import annotations
