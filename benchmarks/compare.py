@@ -5,6 +5,8 @@
                                                       without the unbounded caches
     python benchmarks/compare.py --full               whole pictures: hours
     python benchmarks/compare.py --full --cells 640   their first 640 cells (ten rows of a map)
+    python benchmarks/compare.py --full --thin 32     of the original's windows of maps, which cost
+                                                      the same for every token, one in 32
     python benchmarks/compare.py --quick --full       --quick before and after each whole run
     python benchmarks/compare.py --case drin_256      one case
     python benchmarks/compare.py --json FILE          figures for the README's table
@@ -34,6 +36,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Sequence
 
@@ -49,6 +52,7 @@ from benchmarks.plan import (  # noqa: E402
     USUAL,
     Knots,
     Part,
+    halves,
     our_passes,
     parts,
     representatives,
@@ -57,7 +61,6 @@ from benchmarks.plan import (  # noqa: E402
 
 REST = 10.0  # seconds until memory that was given back is as cold as any
 WINDOW_SECONDS = 7.0  # of the original's windows, which stand for all
-FEW_PASSES = 8  # ours of fewer lengths are timed twice, before and after twice as many windows
 # Tokens of a part that do not count: the original's take 1 to 2 GB, the first up to twice the time.
 OUR_WARMING, ORIGINAL_WARMING = 1, 3
 FEW_TOKENS = 3  # of a part whose tokens take long
@@ -93,21 +96,23 @@ def passes(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figu
     """Time our passes of ``count`` lengths of each kind and some of the original's windows; add up.
 
     All windows cost the same, so their median stands for them: in a row, as in a run, and between
-    ours, so that drifts of the machine meet both. Ours are weighted by their kinds.
+    ours, so that drifts of the machine meet both. Ours are weighted by their kinds; the median of
+    those that are timed more often counts (``halves``).
     """
-    mine = list(representatives(our_passes(CASES[name], cells), count).items())
-    repeats = 2 if len(mine) < FEW_PASSES else 1
-    half = len(mine) * repeats // 2
+    weights = representatives(our_passes(CASES[name], cells), count)
+    before, after = halves(weights)
+    for_windows = WINDOW_SECONDS * (2 if before == after else 1)
     times = Times([], [])
     for _ in range(rounds):
-        fresh, ours_s = not pair.timed, 0.0
-        for number, (shape, weight) in enumerate(mine * repeats):
-            if number == half:
-                windows = some_windows(pair.original, name, WINDOW_SECONDS * repeats, fresh)
+        fresh, found = not pair.timed, defaultdict(list)
+        for number, shape in enumerate([*before, *after]):
+            if number == len(before):
+                windows = some_windows(pair.original, name, for_windows, fresh)
             pair.ours("prepare", case=name, shape=list(shape))
-            (each,) = pair.alternate(ONE_PASS, None, 1, count.long).ours
-            ours_s += weight / repeats * each
-        times.ours.append(ours_s), times.original.append(cells * statistics.median(windows))
+            found[shape] += pair.alternate(ONE_PASS, None, 1, count.long).ours
+        ours = (weight * statistics.median(found[shape]) for shape, weight in weights.items())
+        times.ours.append(sum(ours))
+        times.original.append(cells * statistics.median(windows))
     return summary(times)
 
 
@@ -212,8 +217,10 @@ def parts_of(case: Case, cells: int, count: Knots) -> list[list[Part]]:
     return [parts(cells, min(count.parts, cells), timed) for timed in (ours, count.tokens)]
 
 
-def whole_run(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
+def whole_run(pair: Pair, name: str, rounds: int, cells: int, thin: int = 1) -> Figures:
     """Time every token of a run, the original's turns between the halves of ours.
+
+    Of the original's windows, which all do the same, one stands for ``thin`` of them.
 
     Neither side rests more often than that: for 20 seconds after one ours may take 15 % longer.
     What ``--quick``'s parts make of the same tokens tells their error from the machine's drifts.
@@ -228,14 +235,16 @@ def whole_run(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
         for turn in turns(cells):
             ours += pair.ours("advance", count=turn // 2)
             pair.original("advance", count=0 if grows else 1)
-            original += pair.original("advance", count=turn)
+            timed = turn if grows else -(-turn // thin)
+            each = pair.original("advance", count=timed)
+            original += each if timed == turn else turn * [statistics.mean(each)]
             ours += pair.ours("advance", count=turn - turn // 2)
             done = f"{sum(ours):.2f} and {sum(original):.2f} s for {len(ours)} of {cells} cells"
             print(f"  {name}: {done}", file=sys.stderr, flush=True)
         times.ours.append(sum(ours)), times.original.append(sum(original))
         if grows:
-            timed = zip((ours, original), parts_of(CASES[name], cells, QUICK), QUICK.part_seconds)
-            ours_s, original_s = itertools.starmap(of_same_run, timed)
+            both = zip((ours, original), parts_of(CASES[name], cells, QUICK), QUICK.part_seconds)
+            ours_s, original_s = itertools.starmap(of_same_run, both)
             some.ours.append(ours_s), some.original.append(original_s)
     figures = summary(times)
     if grows:
@@ -243,7 +252,7 @@ def whole_run(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
     return figures
 
 
-def by_turns(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
+def by_turns(pair: Pair, name: str, rounds: int, cells: int, thin: int = 1) -> Figures:
     """Time whole runs, and before and after each what ``--quick`` does.
 
     Each begins in fresh processes, as a command of its own would; drifts of the machine meet both.
@@ -255,7 +264,7 @@ def by_turns(pair: Pair, name: str, rounds: int, cells: int) -> Figures:
                 once = in_part(pair, name, 1, cells, QUICK)
                 figures = {f"quick_{key}": value for key, value in once.items()}
             else:
-                figures = whole_run(pair, name, 1, cells)
+                figures = whole_run(pair, name, 1, cells, thin)
             for way in ("", *WAYS):
                 if way + "ours_s" in figures:
                     ours, original = (figures[way + side] for side in SIDES)
@@ -294,8 +303,13 @@ def measure(
     full: bool = False,
     most: int | None = None,
     count: Knots = USUAL,
+    *,
+    thin: int = 1,
 ) -> dict[str, Any]:
-    """Measure one case: ``most`` cells of it, all for ``None``; ``full`` and ``QUICK`` by turns."""
+    """Measure one case: ``most`` cells of it, all for ``None``; ``full`` and ``QUICK`` by turns.
+
+    ``thin`` is ``whole_run``'s.
+    """
     case: Case = CASES[name]
     if name.startswith("load_"):
         figures = loading(pair, rounds)
@@ -308,13 +322,15 @@ def measure(
             every = case.shape[0] * case.shape[1]
             cells = min(most or every, every)
             if full and count is QUICK:
-                figures = by_turns(pair, name, rounds, cells)
+                figures = by_turns(pair, name, rounds, cells, thin)
             elif full:
-                figures = whole_run(pair, name, rounds, cells)
+                figures = whole_run(pair, name, rounds, cells, thin)
             else:
                 figures = in_part(pair, name, rounds, cells, count)
             if cells < every:
                 figures["cells"] = cells
+            if full and case.cond > 1 and thin > 1:
+                figures["thin"] = thin
     peaks = {"ours_peak_mb": pair.ours("peak_mb"), "original_peak_mb": pair.original("peak_mb")}
     ratio = figures["original_s"] / figures["ours_s"]
     return {"case": name, **figures, "ratio": ratio, **peaks}
@@ -350,6 +366,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one round of each case in minutes")
     parser.add_argument("--full", action="store_true", help="time whole pictures: hours")
     parser.add_argument("--cells", type=int, metavar="N", help="only a picture's first N cells")
+    parser.add_argument("--thin", type=int, default=1, metavar="N", help="see above; default 1")
     parser.add_argument("--case", action="append", choices=CASES, help="only this; repeatable")
     parser.add_argument("--rounds", type=int, help="default 3; 1 with --quick or --full")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
@@ -358,6 +375,8 @@ def main() -> int:
     options = parser.parse_args()
     if options.cells is not None and options.cells < 1:
         parser.error(f"--cells is {options.cells}; expected 1 or more")
+    if options.thin < 1 or (options.thin > 1 and not options.full):
+        parser.error(f"--thin is {options.thin}; expected 1 or more, and --full")
     if not options.python.is_file():
         print(f"{options.python} does not exist: name one with --python", file=sys.stderr)
         return 2
@@ -372,7 +391,7 @@ def main() -> int:
     rows = []
     for sides, name in pairs(pair, lambda: Pair(options.python), options.case or usual):
         full = options.full or (CASES[name].whole and not options.quick)
-        rows.append(measure(sides, name, rounds, full, options.cells, count))
+        rows.append(measure(sides, name, rounds, full, options.cells, count, thin=options.thin))
         print("\n".join([line(rows[-1]), *far_off(rows[-1])]), flush=True)
     write(options.json, facts, rows)
     return 0

@@ -39,6 +39,8 @@ class Knots(NamedTuple):
 
 
 USUAL, QUICK = Knots(), Knots(3, 3, 1, part_seconds=(3.0, 3.0), long=2.0)
+FEW_PASSES = 8  # ours of fewer lengths are all timed before the original's windows and after them
+HEAVY = 0.2  # from this share of a map's products on, one pass is timed three times, not once
 TURN = 256  # tokens of a whole run after which the other side takes its turn
 
 
@@ -191,3 +193,18 @@ def representatives(passes: Mapping[Pass, int], count: Knots = USUAL) -> dict[Pa
         for past, weight in spread(counts, at).items():
             chosen[Pass(batch, shared, past, new)] = weight
     return chosen
+
+
+def halves(weights: Mapping[Pass, float]) -> tuple[list[Pass], list[Pass]]:
+    """Return which passes are timed before the original's windows, and which after them.
+
+    Few are all timed twice, before and after. Of many, the one or two that make up most of a run
+    would bring their own scatter into it: they come three times.
+    """
+    every = list(weights)
+    if len(every) < FEW_PASSES:
+        return every, every
+    products = {p: weight * p.batch * p.new for p, weight in weights.items()}
+    heavy = [p for p in every if products[p] >= HEAVY * sum(products.values())]
+    half = len(every) // 2
+    return every[:half] + heavy, every[half:] + heavy

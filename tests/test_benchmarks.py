@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, Iterator
@@ -27,8 +28,10 @@ from benchmarks.pair import Pair, Side, Times, pairs
 from benchmarks.plan import (
     QUICK,
     TURN,
+    USUAL,
     Part,
     Pass,
+    halves,
     knots,
     our_passes,
     parts,
@@ -313,7 +316,7 @@ def test_whole_runs_and_quick_take_turns_in_fresh_processes(monkeypatch, capsys,
     def timed(way: str, seconds: list[tuple[float, float]]) -> Any:
         def once(pair: Pair, name: str, rounds: int, most: int, *count: Any) -> dict[str, Any]:
             assert (name, rounds, most) == (case, 1, cells)
-            assert list(count) == ([QUICK] if way == "quick" else [])
+            assert list(count) == ([QUICK] if way == "quick" else [7])
             calls.append((way, pair.stirred))
             ours, original = seconds.pop(0)
             return {"ours_s": ours, "original_s": original, "spread": None}
@@ -324,7 +327,7 @@ def test_whole_runs_and_quick_take_turns_in_fresh_processes(monkeypatch, capsys,
     quick = [(7.0, 7.0), (9.0, 9.0), (8.0, 9.0), (8.0, 9.9), (6.0, 9.0), (9.0, 9.0)]
     monkeypatch.setattr("benchmarks.compare.whole_run", timed("whole", whole))
     monkeypatch.setattr("benchmarks.compare.in_part", timed("quick", quick))
-    figures = by_turns(Clock(), case, 3, cells)
+    figures = by_turns(Clock(), case, 3, cells, 7)
     ways = 3 * ["quick", "whole", "quick"]
     assert calls == [(way, number > 0) for number, way in enumerate(ways)]
     assert figures == {
@@ -349,14 +352,18 @@ def test_by_turns_both_ways_find_what_each_finds_alone(monkeypatch, case, cells)
 def test_a_row_of_a_picture_cut_short_says_of_how_many_cells(monkeypatch):
     asked = []
 
-    def once(pair: Pair, name: str, rounds: int, cells: int) -> dict[str, Any]:
+    def once(pair: Pair, name: str, rounds: int, cells: int, thin: int) -> dict[str, Any]:
+        assert thin == 7
         asked.append(cells)
         return {"ours_s": 1.0, "original_s": 2.0, "spread": None}
 
     monkeypatch.setattr("benchmarks.compare.whole_run", once)
-    rows = [measure(Clock(), "drin_256", 1, True, most) for most in (20, 255, 256, 10**6, None)]
+    sizes = 20, 255, 256, 10**6, None
+    rows = [measure(Clock(), "drin_256", 1, True, most, thin=7) for most in sizes]
     assert asked == [20, 255, 256, 256, 256]
     assert [row.get("cells") for row in rows] == [20, 255, None, None, None]
+    assert {row["thin"] for row in rows} == {7}
+    assert "thin" not in measure(Clock(), "celebahq_b8", 1, True, thin=7)  # has no windows
     assert {row["ratio"] for row in rows} == {2.0}
 
 
@@ -379,6 +386,21 @@ def test_the_first_window_of_a_turn_does_not_count():
         ("ours", 64), ("original", 1), ("original", 128), ("ours", 64),
         ("ours", 64), ("original", 1), ("original", 129), ("ours", 65),
     ]  # fmt: skip
+
+
+def test_a_window_stands_for_many_where_a_run_is_thin():
+    pair, seconds = Clock(), iter([9.0, 1.0, 2.0, 9.0, 3.0, 4.0, 5.0])
+    log = []
+
+    def original(do: str, count: int = 0, **_: Any) -> list[float]:
+        log.append((do, count))
+        return list(islice(seconds, count))
+
+    pair.original = original
+    figures = whole_run(pair, "sflckr_64x42", 1, 257, 64)
+    assert log == [("prepare", 0), *[("advance", count) for count in (1, 2, 1, 3)]]
+    # of 128 tokens two are timed, of 129 three; each turn's first warms up
+    assert figures["original_s"] == pytest.approx(128 * 1.5 + 129 * (3.0 + 4.0 + 5.0) / 3)
 
 
 def tiny_side(monkeypatch, **case) -> Any:
@@ -514,10 +536,35 @@ def test_windows_of_the_original_are_timed_for_seven_seconds_between_our_passes(
     ours = our_passes(CASES["sflckr_64x42"])
     assert figures["ours_s"] == pytest.approx(sum(ours.values()))
     assert figures["spread"] is None
-    before = len(representatives(ours, QUICK)) // 2
-    assert pair.log == [
-        *before * ["length"], "prepare 0", "advance 1", "advance 3", *before * ["length"]
-    ]  # fmt: skip
+    before, after = (len(half) * ["length"] for half in halves(representatives(ours, QUICK)))
+    assert pair.log == [*before, "prepare 0", "advance 1", "advance 3", *after]
+
+
+@pytest.mark.parametrize("count", [QUICK, USUAL])
+@pytest.mark.parametrize(
+    ("case", "most"),
+    [
+        ("sflckr_64x42", {Pass(1, 0, 0, 392)}),
+        ("sflckr_64x42_x4", {Pass(1, 0, 0, 256), Pass(4, 256, 0, 136)}),
+    ],
+)
+def test_passes_that_make_up_most_of_a_map_are_timed_three_times(case, most, count):
+    weights = representatives(our_passes(CASES[case]), count)
+    before, after = halves(weights)
+    times = Counter([*before, *after])
+    assert times == {p: 3 if p in most else 1 for p in weights}
+    assert most <= {*before} & {*after}
+
+
+def test_the_median_of_three_times_of_a_pass_counts():
+    case, heavy = "sflckr_64x42", Pass(1, 0, 0, 392)
+    weights = representatives(our_passes(CASES[case]), QUICK)
+    before, after = halves(weights)
+    slow = iter([1.0, 5.0, 3.0])
+    seconds = [next(slow) if shape == heavy else 1.0 for shape in [*before, *after]]
+    ours = (call for each in seconds for call in (0.1, each))  # the first of a turn warms up
+    figures = passes(Windows(ours, repeat(7.0)), case, 1, 2688, QUICK)
+    assert figures["ours_s"] == pytest.approx(sum(weights.values()) + 2.0 * weights[heavy])
 
 
 def test_few_lengths_are_timed_before_and_after_twice_as_many_windows():
