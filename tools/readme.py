@@ -100,6 +100,7 @@ def whole() -> str:
             ratios.append(original / ours)
             cells += [f"{ours:.1f}", f"{original:.1f}", f"{ratios[-1]:.2f}"]
         name = f"`{case['case']}`" + (f", {case['cells']} cells" if "cells" in case else "")
+        name += f", `--thin {case['thin']}`" if "thin" in case else ""
         lines.append(row(name, *cells, f"{round(100 * (ratios[1] / ratios[0] - 1)):+}%"))
     return "\n".join(lines)
 
