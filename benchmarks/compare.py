@@ -121,9 +121,12 @@ def some_windows(
 ) -> Sequence[float]:
     """Return the times of the original's windows in a row, for so many seconds, but at least one.
 
-    One before them warms up; it is enough if it takes as long and is not the first of a process.
+    One before them warms up; it is enough if it takes as long and is not the first of a process,
+    which has its heap settled before: windows of a run are nearly all late ones.
     """
     side("prepare", case=name)
+    if fresh:
+        side("settle")
     warm: list[float] = side("advance", count=1)
     if warm[0] >= seconds and not fresh:
         return warm

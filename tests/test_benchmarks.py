@@ -537,7 +537,7 @@ def test_windows_of_the_original_are_timed_for_seven_seconds_between_our_passes(
     assert figures["ours_s"] == pytest.approx(sum(ours.values()))
     assert figures["spread"] is None
     before, after = (len(half) * ["length"] for half in halves(representatives(ours, QUICK)))
-    assert pair.log == [*before, "prepare 0", "advance 1", "advance 3", *after]
+    assert pair.log == [*before, "prepare 0", "settle 0", "advance 1", "advance 3", *after]
 
 
 @pytest.mark.parametrize("count", [QUICK, USUAL])
@@ -578,7 +578,7 @@ def test_few_lengths_are_timed_before_and_after_twice_as_many_windows():
     assert figures["spread"] == pytest.approx(8.0 / 11.0)
     four = 4 * ["length"]
     assert pair.log == [
-        *four, "prepare 0", "advance 1", "advance 2", *four,
+        *four, "prepare 0", "settle 0", "advance 1", "advance 2", *four,
         *four, "prepare 0", "advance 1", *four,  # one as long as all of them counts at once
     ]  # fmt: skip
 
