@@ -61,6 +61,7 @@ from benchmarks.plan import (  # noqa: E402
 
 REST = 10.0  # seconds until memory that was given back is as cold as any
 WINDOW_SECONDS = 7.0  # of the original's windows, which stand for all
+LONG_WINDOWS = 3  # where one takes longer than that
 # Tokens of a part that do not count: the original's take 1 to 2 GB, the first up to twice the time.
 OUR_WARMING, ORIGINAL_WARMING = 1, 3
 FEW_TOKENS = 3  # of a part whose tokens take long
@@ -119,18 +120,18 @@ def passes(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figu
 def some_windows(
     side: Callable[..., Any], name: str, seconds: float, fresh: bool
 ) -> Sequence[float]:
-    """Return the times of the original's windows in a row, for so many seconds, but at least one.
+    """Return the times of the original's windows in a row, for so many seconds.
 
-    One before them warms up; it is enough if it takes as long and is not the first of a process,
-    which has its heap settled before: windows of a run are nearly all late ones.
+    One before them warms up, unless it takes as long: then it is the first of ``LONG_WINDOWS``. A
+    ``fresh`` process has its heap settled before: windows of a run are nearly all late ones.
     """
     side("prepare", case=name)
     if fresh:
         side("settle")
     warm: list[float] = side("advance", count=1)
-    if warm[0] >= seconds and not fresh:
-        return warm
-    more: list[float] = side("advance", count=max(1, int(seconds / warm[0])))
+    if warm[0] >= seconds:
+        return [*warm, *side("advance", count=LONG_WINDOWS - 1)]
+    more: list[float] = side("advance", count=int(seconds / warm[0]))
     return more
 
 

@@ -26,7 +26,7 @@ F16 = {
     "dropout": 0.0,
 }  # fmt: skip
 F8 = {**F16, "ch_mult": [1, 1, 2, 4], "attn_resolutions": [32]}
-SETTLING_LAYERS, SETTLING_WINDOWS = 2, 10  # take as long as one window of all layers
+SETTLING_LAYERS, SETTLING_WINDOWS = 2, 8  # take less than one window of all layers
 
 
 def _vqgan(name: str) -> torch.nn.Module:
