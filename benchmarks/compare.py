@@ -15,14 +15,14 @@ Both sides have the same weights (drawn by the tensors' names), the same shapes 
 same number of threads, and take turns. Transformers are timed token by token, without the VQGAN
 before and after. Without --full, but for one face, which is run whole where --quick is not given,
 a few parts of a run stand for all of it (benchmarks/plan.py): the mean of consecutive steps in the
-middle of each quarter; for maps, passes of a few lengths on our side and windows, which cost
-the same for every token, on the original's; the first steps after a rest do not count. With --full
-every token is timed, at most 256 of the original's between the halves of ours; stderr says after
-each such turn how far it is, and a second line of the table what --quick's parts make of the same
-run: on a shared machine, two runs minutes apart differ by what its neighbours do, so --quick --full
-is for medians (--rounds 3). The original's memory is that of a step before the last, but with
---full alone. It runs under PyTorch in its own environment: TAMING_REFERENCE_PYTHON or .venv-ref
-(`sh tools/run.sh test --all` makes it).
+middle of each quarter; for maps, passes of a few lengths on our side and windows, which cost the
+same for every token, on the original's, in a heap that windows of few layers have settled; the
+first steps after a rest do not count. With --full every token is timed, at most 256 of the
+original's between the halves of ours; stderr says after each such turn how far it is, and a second
+line of the table what --quick's parts make of the same run: on a shared machine, two runs minutes
+apart differ by what its neighbours do, so --quick --full is for medians (--rounds 3). The
+original's memory is that of a step before the last, but with --full alone. It runs under PyTorch in
+its own environment: TAMING_REFERENCE_PYTHON or .venv-ref (`sh tools/run.sh test --all` makes it).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ from benchmarks.plan import (  # noqa: E402
 
 REST = 10.0  # seconds until memory that was given back is as cold as any
 WINDOW_SECONDS = 7.0  # of the original's windows, which stand for all
-LONG_WINDOWS = 3  # where one takes longer than that
+LONG_WINDOWS = 2  # where one takes longer than that
 # Tokens of a part that do not count: the original's take 1 to 2 GB, the first up to twice the time.
 OUR_WARMING, ORIGINAL_WARMING = 1, 3
 FEW_TOKENS = 3  # of a part whose tokens take long
@@ -102,13 +102,12 @@ def passes(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figu
     """
     weights = representatives(our_passes(CASES[name], cells), count)
     before, after = halves(weights)
-    for_windows = WINDOW_SECONDS * (2 if before == after else 1)
     times = Times([], [])
     for _ in range(rounds):
-        fresh, found = not pair.timed, defaultdict(list)
+        found = defaultdict(list)
         for number, shape in enumerate([*before, *after]):
             if number == len(before):
-                windows = some_windows(pair.original, name, for_windows, fresh)
+                windows = some_windows(pair, name)
             pair.ours("prepare", case=name, shape=list(shape))
             found[shape] += pair.alternate(ONE_PASS, None, 1, count.long).ours
         ours = (weight * statistics.median(found[shape]) for shape, weight in weights.items())
@@ -117,21 +116,21 @@ def passes(pair: Pair, name: str, rounds: int, cells: int, count: Knots) -> Figu
     return summary(times)
 
 
-def some_windows(
-    side: Callable[..., Any], name: str, seconds: float, fresh: bool
-) -> Sequence[float]:
-    """Return the times of the original's windows in a row, for so many seconds.
+def some_windows(pair: Pair, name: str) -> Sequence[float]:
+    """Return the times of the original's windows in a row, for ``WINDOW_SECONDS``.
 
-    One before them warms up, unless it takes as long: then it is the first of ``LONG_WINDOWS``. A
-    ``fresh`` process has its heap settled before: windows of a run are nearly all late ones.
+    One before them warms up, unless it takes as long: then it is the first of ``LONG_WINDOWS``. The
+    heap is settled before the first of a process, or of another number of samples: windows of a
+    run are nearly all late ones.
     """
-    side("prepare", case=name)
-    if fresh:
-        side("settle")
-    warm: list[float] = side("advance", count=1)
-    if warm[0] >= seconds:
-        return [*warm, *side("advance", count=LONG_WINDOWS - 1)]
-    more: list[float] = side("advance", count=int(seconds / warm[0]))
+    pair.original("prepare", case=name)
+    if pair.settled != CASES[name].batch:
+        pair.original("settle")
+        pair.settled = CASES[name].batch
+    warm: list[float] = pair.original("advance", count=1)
+    if warm[0] >= WINDOW_SECONDS:
+        return [*warm, *pair.original("advance", count=LONG_WINDOWS - 1)]
+    more: list[float] = pair.original("advance", count=int(WINDOW_SECONDS / warm[0]))
     return more
 
 

@@ -79,11 +79,13 @@ class Pair:
         timed: Whether these processes have been timed before.
         stirred: Whether a run of several samples has left holes in their heaps, in which the large
             tensors of another would find memory that a run of its own has to ask the system for.
+        settled: For how many samples the original's heap has settled, if for any.
     """
 
     following: Pair | None = None
     timed = False
     stirred = False
+    settled = 0
 
     def __init__(self, reference: Path) -> None:
         self._reference = reference
@@ -101,7 +103,7 @@ class Pair:
         else:
             self.ours, self.original = self.following.ours, self.following.original
             self.following._start()
-        self.timed = False
+        self.timed, self.settled = False, 0
         self.both("describe")
 
     def freshen(self, case: str) -> None:
