@@ -117,8 +117,8 @@ class Original(Builder):
         """Bring the heap to where a run's first windows bring it.
 
         Holes that building has left in it have room for some of the large tensors, so the windows
-        of a fresh process may have half the page faults of later ones and take a tenth less time.
-        Few layers close these holes as all do.
+        of a fresh process may have fewer page faults than later ones and take less time. Few layers
+        close these holes as all do.
         """
         with patch.object(self.model, "blocks", self.model.blocks[:SETTLING_LAYERS]):
             self.advance(SETTLING_WINDOWS)

@@ -477,6 +477,7 @@ def test_the_originals_steps_are_those_of_its_own_loop():
     assert len({tuple(row) for row in drawn["benchmark"]}) == 2
     assert drawn["benchmark"] == drawn["sample_with_past"]
     assert drawn["shapes after a made-up past"] == [[2, 2, 2, 2, 1, 8]] * 7
+    assert drawn["layers passed"] == [[8, 8, 0], [1, 1, 1]]  # settling, and a window after it
 
 
 def test_counts_are_shared_out_as_linear_interpolation_does():

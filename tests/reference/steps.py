@@ -22,6 +22,24 @@ LENGTH = 40
 SHAPE = {"vocab_size": 50, "block_size": LENGTH, "n_layer": 2, "n_head": 2, "n_embd": 16}
 
 
+def layers_passed() -> list[list[int]]:
+    """Return how often each layer of three is passed while settling, and in a window after it."""
+    shape = {**SHAPE, "vocab_size": 1024, "block_size": 512, "n_layer": 3}
+    CASES["map"] = replace(CASES["sflckr_64x42"], gpt=shape, top_k=30)
+    side = Original()
+    side.build("map")
+    side.prepare("map")
+    passed: list[int] = []
+    for layer, block in enumerate(side.model.blocks):
+        block.register_forward_hook(lambda *_, layer=layer: passed.append(layer))
+    found = []
+    for work in side.settle, lambda: side.advance(1):
+        passed.clear()
+        work()
+        found.append([passed.count(layer) for layer in range(3)])
+    return found
+
+
 def main() -> None:
     """Draw with both from the same seed."""
     from taming.modules.transformer.mingpt import sample_with_past  # behind the stand-ins
@@ -44,7 +62,8 @@ def main() -> None:
     side.advance(2)
     shapes = [list(token.shape) for token in side._past]
     drawn = {"benchmark": ours, "sample_with_past": theirs.tolist()}
-    print(json.dumps({**drawn, "shapes after a made-up past": shapes}))
+    facts = {"shapes after a made-up past": shapes, "layers passed": layers_passed()}
+    print(json.dumps({**drawn, **facts}))
 
 
 if __name__ == "__main__":
